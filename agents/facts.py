@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
@@ -88,6 +88,15 @@ class Measured(Protocol):
 
     def measures(self, task: Task) -> Mapping[str, float | None]:
         """Return them by name, on a task that nothing is learnt from; ``None`` where there is nothing to measure."""
+        ...
+
+
+@runtime_checkable
+class Sourced(Protocol):
+    """A :class:`Trainable` that learns from files of its own, which may change while a run is interrupted."""
+
+    def changed_sources(self) -> Sequence[str]:
+        """Return a sentence about every file that says something else than when the agent was made."""
         ...
 
 

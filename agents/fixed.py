@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,22 +11,19 @@ import numpy as np
 import torch
 
 from textgym.agents.common.observations import check_tokenizer
+from textgym.agents.common.stored_agent import read_settings, write_settings
 from textgym.agents.common.token_writer import TokenWriter
 from textgym.agents.common.vec_env import env_attribute
-from textgym.errors import CheckpointError
-from textgym.files.disk import replace_text
 from textgym.models.device import pick_device
 from textgym.models.loading import load_language_model
-from textgym.models.stored_values import Check, fields, integer, text
+from textgym.models.stored_values import integer, text
 from textgym.models.text_model import TextModel
 from textgym.security.consent import check_names, load_named, names_module
-from textgym.security.foreign import read_object
 from textgym.tasks.base import describe_task, exemplary, prompt_of
 from textgym.text.messages import conversation_text
-from textgym.types import Example, IntArray, JsonObject, Task
+from textgym.types import Example, IntArray, Task
 
 Script = Callable[[Sequence[str]], Sequence[str]]
-_FILE = "agent.json"
 _SCRIPTS = ("first-sentence", "reference")
 _SENTENCE = re.compile(r".+?[.!?](?=\s|$)", re.DOTALL)
 
@@ -63,12 +59,12 @@ class Random:
 
     def save(self, folder: str | Path) -> None:
         """Write the number of tokens."""
-        _write(folder, self, {"actions": self.actions})
+        write_settings(folder, self, {"actions": self.actions})
 
     @classmethod
     def load(cls, folder: str | Path, **changes: Any) -> Self:
         """Read what :meth:`save` wrote."""
-        return cls(**{**_read(folder, cls, {"actions": integer}), **changes})
+        return cls(**{**read_settings(folder, cls, {"actions": integer}), **changes})
 
 
 class Greedy:
@@ -113,12 +109,12 @@ class Greedy:
     def save(self, folder: str | Path) -> None:
         """Write the model as a Hugging Face folder, ``folder/model``."""
         self.model.save_pretrained(Path(folder) / "model")
-        _write(folder, self, {})  # last: without it there is no agent
+        write_settings(folder, self, {})  # last: without it there is no agent
 
     @classmethod
     def load(cls, folder: str | Path, device: str = "auto", **changes: Any) -> Self:
         """Read what :meth:`save` wrote."""
-        _read(folder, cls, {})
+        read_settings(folder, cls, {})
         return cls(load_language_model(Path(folder) / "model", device=pick_device(device)), **changes)
 
 
@@ -196,7 +192,7 @@ class Scripted:
         """
         if not isinstance(self.script, str):
             raise ValueError("expected a script with a name, got a function; pass script='module:function'")
-        _write(folder, self, {"script": self.script})
+        write_settings(folder, self, {"script": self.script})
 
     @classmethod
     def load(cls, folder: str | Path, **changes: Any) -> Self:
@@ -205,7 +201,7 @@ class Scripted:
         Raises:
             ConsentError: The file names a function, and the user has not.
         """
-        settings = _read(folder, cls, {"script": text})
+        settings = read_settings(folder, cls, {"script": text})
         if "script" not in changes:
             check_names(settings)
         return cls(**{**settings, **changes})
@@ -246,12 +242,12 @@ class Human:
 
     def save(self, folder: str | Path) -> None:
         """Write that it was a person."""
-        _write(folder, self, {})
+        write_settings(folder, self, {})
 
     @classmethod
     def load(cls, folder: str | Path, **changes: Any) -> Self:
         """Read what :meth:`save` wrote."""
-        _read(folder, cls, {})
+        read_settings(folder, cls, {})
         return cls(**changes)
 
 
@@ -280,30 +276,3 @@ def first_sentences(texts: Sequence[str]) -> list[str]:
     """The first sentence of each text; all of it where none ends."""
     found = [_SENTENCE.match(text.strip()) for text in texts]
     return [text.strip() if first is None else first[0] for text, first in zip(texts, found, strict=True)]
-
-
-def _write(folder: str | Path, agent: object, settings: Mapping[str, Any]) -> None:
-    """Write an agent without weights: its class and settings."""
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    record = {"kind": f"textgym.{type(agent).__name__}", "settings": dict(settings)}
-    replace_text(Path(folder) / _FILE, json.dumps(record, indent=1))
-
-
-def _read(folder: str | Path, agent: type[Any], settings: Mapping[str, Check]) -> JsonObject:
-    """Return the settings that :func:`_write` wrote, each of which must pass its check.
-
-    Raises:
-        CheckpointError: The file is missing or damaged, or of another agent.
-    """
-    path = Path(folder) / _FILE
-    try:
-        record = read_object(path)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"expected an agent in {folder}, got none that can be read: {error}") from error
-    if record.get("kind") != f"textgym.{agent.__name__}":
-        raise CheckpointError(f"expected a textgym.{agent.__name__} in {path}, got {record.get('kind')!r}")
-    stored: Any = record.get("settings")
-    if not fields(settings)(stored):
-        raise CheckpointError(f"expected settings {', '.join(settings) or 'none'} in {path}, got {stored!r:.80}")
-    found: JsonObject = stored
-    return found

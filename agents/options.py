@@ -60,8 +60,10 @@ def agent_options(agent: type[Agent]) -> list[Option]:
     policy = [] if facts.policy is None else _constructors(facts.policy)
     found: dict[str, Option] = {}
     sources: list[Callable[..., Any]] = [agent.create, *_constructors(agent), *policy]
+    helps: dict[str, str] = {}  # a subclass may say what an argument that it hands on means to it
     for source in sources:
-        found |= {option.name: option for option in _options(source) if option.name not in {*filled, *found}}
+        helps = argument_help(source) | helps
+        found |= {option.name: option for option in _options(source, helps) if option.name not in {*filled, *found}}
     return list(found.values())
 
 
@@ -99,11 +101,10 @@ def _constructors(agent: type[Any]) -> Iterator[Callable[..., Any]]:
                 return
 
 
-def _options(source: Callable[..., Any]) -> Iterator[Option]:
-    """Yield the arguments of a constructor or function that a text can give."""
+def _options(source: Callable[..., Any], helps: Mapping[str, str]) -> Iterator[Option]:
+    """Yield the arguments of a constructor or function that a text can give, with their descriptions by name."""
     function = source.__init__ if inspect.isclass(source) else source
     hints = _hints(function)
-    helps = argument_help(source)
     for name, parameter in inspect.signature(source).parameters.items():
         form = _form(hints.get(name, NoneType))
         if form is not None and parameter.default is not parameter.empty and not name.startswith("_"):
@@ -153,9 +154,15 @@ def _form(hint: Any) -> tuple[type[int | float | str | bool], tuple[int | float 
 
 
 def argument_help(source: Callable[..., Any]) -> dict[str, str]:
-    """Return the descriptions in the ``Args:`` section of a Google docstring, by argument, each in one paragraph."""
-    section = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", inspect.getdoc(source) or "", re.MULTILINE | re.DOTALL)
+    """Return the descriptions of arguments in a docstring, each in one paragraph.
+
+    They stand in the ``Args:`` section of Google's style, or in Sphinx's fields ``:param name:``, which
+    Stable-Baselines3 uses.
+    """
+    found = inspect.getdoc(source) or ""
+    section = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", found, re.MULTILINE | re.DOTALL)
     entries = re.findall(r"^ {4}(\w[\w, ]*):[ \n](.*?)(?=^ {4}\w|\Z)", section[1] if section else "", re.M | re.S)
+    entries += re.findall(r"^:param (\w+):[ \n]?(.*?)(?=^:|^\s*$|\Z)", found, re.M | re.S)
     return {name: " ".join(text.split()) for names, text in entries for name in names.split(", ")}
 
 

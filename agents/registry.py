@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Mapping
 from typing import cast
 
-from textgym.errors import suggested
+from textgym.errors import MissingExtraError, suggested
 from textgym.naming import argument
 from textgym.security.consent import check_names, load_attribute, load_named, names_module
 from textgym.security.missing import as_module
@@ -16,7 +16,26 @@ from textgym.values import attribute_of
 AGENTS: Mapping[str, str] = {
     "ppo": "textgym.agents.ppo:PPO",
     "reinforce": "textgym.agents.reinforce:REINFORCE",
+    "reinforce_pp": "textgym.agents.reinforce_pp:REINFORCEPlusPlus",
+    "rloo": "textgym.agents.rloo:RLOO",
+    "grpo": "textgym.agents.grpo:GRPO",
+    "sb3_ppo": "textgym.agents.sb3_ppo:SB3PPO",
+    "a2c": "textgym.agents.a2c:A2C",
+    "maskable_ppo": "textgym.agents.maskable_ppo:MaskablePPO",
+    "trpo": "textgym.agents.trpo:TRPO",
     "sft": "textgym.agents.sft:SFT",
+    "q_learning": "textgym.agents.q_learning:QLearning",
+    "sarsa": "textgym.agents.sarsa:SARSA",
+    "dqn": "textgym.agents.dqn:DQN",
+    "ilql": "textgym.agents.ilql:ILQL",
+    "awr": "textgym.agents.awr:AWR",
+    "dpo": "textgym.agents.dpo:DPO",
+    "ipo": "textgym.agents.ipo:IPO",
+    "kto": "textgym.agents.kto:KTO",
+    "orpo": "textgym.agents.orpo:ORPO",
+    "simpo": "textgym.agents.simpo:SimPO",
+    "expert_iteration": "textgym.agents.expert_iteration:ExpertIteration",
+    "best_of_n": "textgym.agents.best_of_n:BestOfN",
     "random": "textgym.agents.fixed:Random",
     "greedy": "textgym.agents.fixed:Greedy",
     "scripted": "textgym.agents.fixed:Scripted",
@@ -61,6 +80,19 @@ def resolve_agent(name: str, *, from_file: bool = False) -> type[Agent]:
             f"see textgym.types.{'Trainable' if len(wanted) > len(_METHODS) else 'Agent'}"
         )
     return cast("type[Agent]", agent)
+
+
+def installed_agents() -> list[str]:
+    """Return the names of :data:`AGENTS` but for those that need an optional package that is not installed."""
+    return [name for name in AGENTS if _is_installed(name)]
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        resolve_agent(name)
+    except MissingExtraError:
+        return False
+    return True
 
 
 def can_learn(agent: type[Agent]) -> bool:

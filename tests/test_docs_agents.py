@@ -9,17 +9,28 @@ from typing import Any
 import pytest
 
 from textgym.agents import AGENTS, agent_options, make_vec_env, resolve_agent
-from textgym.agents.registry import can_learn
+from textgym.agents.registry import can_learn, installed_agents
 from textgym.types import Trainable
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 SMALL: dict[str, dict[str, Any]] = {
     "ppo": {"n_steps": 8, "batch_size": 16, "n_epochs": 1},
     "reinforce": {"baseline": "learned"},
+    "rloo": {"group_size": 2},
+    "grpo": {"group_size": 2, "kl_target": 1.0},
+    "sb3_ppo": {"n_epochs": 1, "clip_range_vf": 1.0},
+    "maskable_ppo": {"n_epochs": 1, "clip_range_vf": 1.0},
+    "trpo": {"cg_max_steps": 1, "line_search_max_iter": 1, "n_critic_updates": 1},
     "sft": {"limit": 2, "batch_size": 2, "log_every": 1},
+    **{name: {"labels": 8, "batch_size": 4, "log_every": 1} for name in ("dpo", "ipo", "kto", "orpo", "simpo")},
+    "expert_iteration": {"n": 4, "prompts": 2},
+    "dqn": {"train_freq": 8, "learning_starts": 0, "batch_size": 8, "gradient_steps": 1},
+    **{name: {"texts": 8, "batch_size": 4, "log_every": 1} for name in ("ilql", "awr")},
 }
 """Settings that let an agent log all it can in little time; another one runs with its defaults."""
-LEARNING = [name for name in AGENTS if can_learn(resolve_agent(name))]
+LEARNING = [name for name in installed_agents() if can_learn(resolve_agent(name))]
+SPELLING = [name for name in LEARNING if name not in ("ppo", "reinforce", "sft")]
+"""Agents whose pages show them on the task that takes seconds."""
 pytestmark = pytest.mark.skipif(not DOCS.is_dir(), reason="needs the checkout")
 
 
@@ -50,7 +61,17 @@ def test_every_logged_number_is_explained(name: str) -> None:
     assert logged <= first_cells(page(name).split("## What is logged")[1])
 
 
-@pytest.mark.parametrize("name", ["reinforce", "sft"])
+@pytest.mark.parametrize("name", SPELLING)
+def test_the_code_of_a_page_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"^```python\n(.*?)^```", page(name), re.DOTALL | re.MULTILINE)
+    found: dict[str, Any] = {}
+    exec(re.sub(r"learn\([\d_]+\)", "learn(1)", code), found)
+    assert len(found["agent"].history) == 1
+    assert (tmp_path / "checkpoint" / "manifest.json").is_file()
+
+
+@pytest.mark.parametrize("name", ["reinforce", "sft", *SPELLING])
 def test_the_table_of_options_states_the_defaults(name: str) -> None:
     text = page(name).split("## Usage")[1].split("## What is logged")[0]
     rows = {row[0]: row[1] for row in re.findall(r"^\| `(\w+)` \| ([^|]+) \|", text, re.MULTILINE)}

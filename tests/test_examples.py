@@ -57,6 +57,14 @@ def test_stock_ppo(tmp_path: Path) -> None:
     assert (tmp_path / "model" / "config.json").is_file()
 
 
+def test_dqn_spelling(tmp_path: Path) -> None:
+    module = example("dqn_spelling")
+    rows = module.main(module.Args(total_timesteps=320, n_envs=8, out=tmp_path / "plot.png"))
+    assert rows[-1][0] == 320
+    assert rows[-1][1] < rows[0][1]  # values of letters that are paid are above 0 by now
+    assert (tmp_path / "plot.png").is_file()
+
+
 def test_own_reward(tmp_path: Path) -> None:
     module = example("own_reward")
     assert module.brevity(["", ""], ["", "word " * 60], [None, None]) == [1, -1]
@@ -136,6 +144,15 @@ def test_rlhf_loop(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert re.findall(r"round (\d): gold (0\.\d{3})", capsys.readouterr().out) == [
         (str(number), f"{mean:.3f}") for number, mean in enumerate(gold)
     ]
+    assert (tmp_path / "model" / "config.json").is_file()
+
+
+def test_dpo_from_feedback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    module = example("dpo_from_feedback")
+    changes = module.main(module.Args(questions=12, steps=2, eval_prompts=2, out=tmp_path))
+    assert {"gold", "kl", "length"} <= changes.keys()
+    assert re.search(r"accuracy on held-out preferences: 0\.50 -> [01]\.\d\d", capsys.readouterr().out)
+    assert (tmp_path / "learning.png").is_file()
     assert (tmp_path / "model" / "config.json").is_file()
 
 

@@ -21,7 +21,6 @@ from textgym.training.tolerance import Tolerance, tolerant_logger
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-USERS_OWN = {"sb3-contrib"}  # its MaskablePPO takes the environments as they are; nothing here imports it
 FORMS = {"python-multipart", "mauve-text"}  # fastapi imports it to read forms; its module is called mauve
 
 needs_checkout = pytest.mark.skipif(not (ROOT / "textgym").is_dir(), reason="needs the checkout")
@@ -58,7 +57,7 @@ def test_every_dependency_is_imported() -> None:
         for owner in owners:
             by_owner.setdefault(plain(owner), set()).add(module)
     idle = {name for name in wanted if not names & (by_owner.get(name, set()) | {modules[name]})}
-    assert idle == USERS_OWN | (FORMS & idle)
+    assert idle == FORMS & idle
 
 
 @needs_checkout

@@ -85,6 +85,16 @@ ROUNDS: list[dict[str, Any]] = [
     {"round": 0, "labels": 0, "gold": share(0.3)},
     {"round": 1, "labels": 10, **{name: share(0.5) for name in ("reward_before", "reward", "gold", "accuracy")}},
 ]
+PREFERENCES: list[dict[str, Any]] = [
+    {
+        "timesteps": 10,
+        "loss": 0.6,
+        "accuracy": 0.7,
+        "reward_chosen": 0.1,
+        "log_prob_chosen": -9,
+        "log_prob_rejected": -8,
+    }
+]
 REPORT = ([(0.6, 0.55, 20), (0.8, 0.7, 20)], {"-3 to 0": Interval(0.6, 0.5, 0.7)}, [(40, Interval(0.6, 0.5, 0.7))])
 
 
@@ -101,6 +111,7 @@ REPORT = ([(0.6, 0.55, 20), (0.8, 0.7, 20)], {"-3 to 0": Interval(0.6, 0.5, 0.7)
         lambda: plot_scaling(FILE, {"width": ([1, 2], [1.0, 2.0])}),
         lambda: plot_history(LOG, FILE),
         lambda: plot_history([], FILE),
+        lambda: plot_history(PREFERENCES, FILE),
     ],
 )
 def test_every_plot_has_titles_and_labels(drawn: list[Any], draw: Any) -> None:
@@ -132,6 +143,13 @@ def test_both_estimates_of_the_kl_are_drawn(drawn: list[Any]) -> None:
     plot_kl(FILE, log, target=3.0)
     (axes,) = drawn
     assert [list(line.get_ydata()) for line in axes.lines] == [[-0.1, -0.2], [0.1, 0.2], [3.0, 3.0]]
+
+
+def test_what_is_learned_from_preferences_has_panels_of_its_own(drawn: list[Any]) -> None:
+    plot_history(PREFERENCES, FILE)
+    titles = ["Accuracy on training feedback", "Implied rewards", "Log-probability of responses"]
+    assert [axes.get_title() for axes in drawn] == titles
+    assert [list(lines(axes)) for axes in drawn[1:]] == [["chosen"], ["chosen", "rejected"]]
 
 
 def test_a_constant_reward_is_no_empty_plot(drawn: list[Any]) -> None:

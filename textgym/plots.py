@@ -7,6 +7,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -56,6 +57,8 @@ def plot_history(
     history: Sequence[Row], file: str | Path | None = None, *, title: str = "", labels: Labels = PLAIN
 ) -> Figure:
     """Plot all that the records of an agent tell of reward, KL, length, entropy and ends of texts, or its loss.
+
+    Of one that learns from preferences: accuracy, implied rewards, and log-probabilities of the responses.
 
     Args:
         history: Records with ``timesteps``, one per iteration, as in ``agent.history`` or ``log.jsonl``.
@@ -133,6 +136,24 @@ def _draw_loss(axes: Axes, log: Sequence[Row], labels: Labels) -> None:
     finish_axes(axes, "Training loss", labels.unit, "loss, nats per token")
 
 
+_Lines = Sequence[tuple[str, str, str]]  # name in the records, label, colour
+_RIGHT: _Lines = (("accuracy", "mean of an iteration", _BLUE),)
+_IMPLIED: _Lines = (
+    ("reward_chosen", "chosen", _GREEN),
+    ("reward_rejected", "rejected", _RED),
+    ("reward_desirable", "desirable", _GREEN),
+    ("reward_undesirable", "undesirable", _RED),
+)
+_LIKELY: _Lines = (("log_prob_chosen", "chosen", _GREEN), ("log_prob_rejected", "rejected", _RED))
+
+
+def _draw_lines(lines: _Lines, title: str, y_label: str, axes: Axes, log: Sequence[Row], labels: Labels) -> None:
+    for name, label, colour in lines:
+        if any(record.get(name) is not None for record in log):
+            _draw_line(axes, log, name, label, colour)
+    finish_axes(axes, title, labels.unit, y_label)
+
+
 _PANELS: Mapping[tuple[str, ...], Callable[[Axes, Sequence[Row], Labels], None]] = {
     ("reward",): _draw_reward,
     ("gold",): _draw_gold,
@@ -140,6 +161,9 @@ _PANELS: Mapping[tuple[str, ...], Callable[[Axes, Sequence[Row], Labels], None]]
     ("length",): _draw_length,
     ("entropy",): _draw_entropy,
     ("cut", "eos"): _draw_ends,
+    ("accuracy",): partial(_draw_lines, _RIGHT, "Accuracy on training feedback", "share of it"),
+    tuple(name for name, _, _ in _IMPLIED): partial(_draw_lines, _IMPLIED, "Implied rewards", "mean of an iteration"),
+    ("log_prob_chosen",): partial(_draw_lines, _LIKELY, "Log-probability of responses", "nats per text"),
 }
 """What the records have to know -> what is drawn then, in this order."""
 

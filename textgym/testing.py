@@ -32,7 +32,7 @@ from textgym.security.consent import load_attribute
 from textgym.types import Agent, Example, Grain, NameOrPath, RewardFn, State, Trainable
 
 __all__ = ["AWKWARD_TEXTS", "ConformanceError", "check_agent", "check_reward", "check_text_env"]
-_COPIES = 3
+_COPIES = 4  # which agents that compare several texts for a prompt can divide into groups
 _ACTIONS = 20
 
 
@@ -117,7 +117,8 @@ def check_agent(
     Raises:
         ConformanceError: A promise is broken; the message says which.
     """
-    if model is not None:
+    kind = load_attribute("textgym.agents:resolve_agent")(agent) if isinstance(agent, str) else type(agent)
+    if model is not None and kind.grain == "token":  # environments of whole texts know no tokens
         env_kwargs["model"] = model
     envs = _environments(env, _COPIES, env_kwargs)
     if not isinstance(agent, str):
@@ -125,7 +126,6 @@ def check_agent(
         return
     if not isinstance(env, str):
         raise TypeError(f"expected the id of an environment to make {agent!r} for, got a {type(env).__name__}")
-    kind = load_attribute("textgym.agents:resolve_agent")(agent)
     vector = load_attribute("textgym.agents:make_vec_env") if kind.grain == "token" else gym.make_vec
 
     def make_env() -> Any:

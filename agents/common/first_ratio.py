@@ -68,14 +68,14 @@ class FirstRatio:
             found = {place: known[key] for place, key in keys if key in known}
             self._check([*found.values()], log_probs[[*found]])
 
-    def compare_all(self, batch: TextBatch, logits: Tensor) -> None:
+    def compare_all(self, batch: EpisodeBatch, logits: Tensor) -> None:
         """Compare as :meth:`compare`, with logits (N, V) of all actions: those of the rollout are looked up.
 
         For updates that ask for distributions, as that of trust-region policy optimization does.
         """
         if known := self._take():
-            rows = torch.arange(len(batch.lengths), device=batch.lengths.device)
-            row_of = {text: row for row, text in enumerate(_texts(batch.input_ids, rows, batch.lengths))}
+            texts = _texts(batch.input_ids, batch.rows, batch.positions + 1)
+            row_of = {text: row for row, text in enumerate(texts)}
             found = {(row_of[text], action): before for (text, action), before in known.items() if text in row_of}
             log_probs = logits.detach().log_softmax(-1)
             self._check([*found.values()], log_probs[[row for row, _ in found], [action for _, action in found]])

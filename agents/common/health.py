@@ -24,6 +24,7 @@ _RECENT = 20  # iterations: earlier ones say little of the texts of today
 _FEW_END = 0.1  # share of texts that end by themselves; the others are judged by where the budget cut them
 _SHORT = 4.0  # tokens: where one choice of a list is to be written, its budget is where it ends
 _SAME = 1e-6  # rewards that differ by less, in parts of their size, are one reward that was rounded
+_NEW, _STATES = 0.9, 1000  # share of states that are new, and how many there have to be before it counts
 _LARGE_ERROR = 30.0  # of the values, on average: at it the policy moves about half as far as with rewards of order 1
 _DRIFTED = (
     "the policy is {:.0f} nats per text away from its reference: it most likely writes what no reader would take for "
@@ -51,6 +52,10 @@ _TEXTS_ARE_GOOD = "no reference gets more than {:.4g}, so this reward has nothin
 _SOME_REASON = (
     "either the model writes nothing yet that this reward values (train with `sft` first), or all texts are as good as "
     "it can tell, or it does not distinguish texts (use another one)"
+)
+_UNSEEN = (
+    "almost every text so far is new to the table, which has {:,.0f} of them: it never sees what it has learned; use a "
+    "task of few tokens and short texts, such as TextSpell-v0, or an agent with a language model, such as dqn"
 )
 _SCALE = (
     "expected rewards of order 1, got some that are {:.1e} off their predicted values: the value loss then fills the "
@@ -150,7 +155,8 @@ def concerns(
         history: Records of all iterations so far, of any agent; keys that it does not have are not looked at. ``kl`` in
             nats per text, ``entropy`` in nats per token, ``value_error`` the root mean square error of the values,
             ``cut`` the share of texts that the token budget cut, ``reward_std`` the standard deviation of the rewards
-            of an iteration.
+            of an iteration; ``states`` in a table of action values, and which share ``new_states`` of an iteration's
+            were not there before.
         references: As in :class:`Concerns`.
     """
     last: Record = history[-1] if history else {}
@@ -163,6 +169,8 @@ def concerns(
         yield "entropy", _said(_FROZE, _value(last, "entropy", 0.0))
     if _value(last, "value_error", 0.0) > _LARGE_ERROR:
         yield "scale", _said(_SCALE, _value(last, "value_error", 0.0))
+    if _value(last, "new_states", 0.0) > _NEW and _value(last, "states", 0.0) > _STATES:
+        yield "states", _said(_UNSEEN, _value(last, "states", 0.0))
     if _hardly_any_ends(history):
         yield "cut", _said(_CUT)
     constant = constant_reward(history)

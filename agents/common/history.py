@@ -116,7 +116,7 @@ class KeepsHistory:
     def __repr__(self) -> str:
         """Return what the agent is and where it learns, in one line."""
         own = vars(self)  # which lacks some where the agent is not quite made yet
-        model = attribute_of(own.get("policy"), "model") or own.get("text_model")
+        model = attribute_of(own.get("policy"), "model") or own.get("model")
         parts = [
             _described_model(model),
             _described_env(own.get("env")),

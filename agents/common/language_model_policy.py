@@ -6,7 +6,7 @@ import copy
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self, cast
 
 import numpy as np
 import torch
@@ -30,55 +30,31 @@ from textgym.agents.common.observations import (
     read_ids,
     read_observation,
 )
+from textgym.agents.common.policy_options import Attention, Critic, PolicyOptions
 from textgym.agents.common.policy_record import (
     check_policy_record,
-    dtype_name,
+    describe_policy,
     rebuild_model,
     spaces_of,
     write_model_config,
 )
-from textgym.agents.common.prompt_format import format_in
+from textgym.agents.common.prompt_format import write_model_folder
 from textgym.models.batch import EpisodeBatch, TextBatch, share_prefixes
-from textgym.models.card import CARD, write_card
 from textgym.models.checkpoint import load_unique, read_checkpoint, unique_tensors, write_checkpoint
 from textgym.models.decoding.cuda_graph import Recordings
 from textgym.models.decoding.prefix_cache import last_hidden
 from textgym.models.decoding.sampling import Sample, require_finite, tokens_at, uniform_numbers
 from textgym.models.loading import load_language_model
 from textgym.models.log_probs import log_prob_and_entropy, log_probs_of, token_log_probs
-from textgym.models.prompt_format import write_format
 from textgym.models.text_model import Precision, TextModel
 from textgym.models.weights import addresses
 from textgym.spaces import TokenSpace
 from textgym.types import BoolArray
 from textgym.values import attribute_of
 
-Critic = Literal["detached", "shared", "separate"]
 _FORBIDDEN = -1e9  # logit of a suppressed token: probability 0, and finite, so that 0 * logit stays 0
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class PolicyOptions:
-    """Settings that build a :class:`LanguageModelPolicy` from its model; plain data, stored with a checkpoint."""
-
-    critic: Critic = "detached"
-    temperature: float = 1.0
-    precision: Precision = "fp32"
-    lora_rank: int | None = None
-    suppress_tokens: tuple[int, ...] = ()
-    gradient_checkpointing: bool = False
-    compile: bool = False
-    tolerate_mismatch: bool = False
-
-    def __post_init__(self) -> None:
-        if self.critic not in ("detached", "shared", "separate"):
-            raise ValueError(f"expected critic 'detached', 'shared' or 'separate', got {self.critic!r}")
-        if not self.temperature > 0:
-            raise ValueError(
-                f"expected a temperature above 0, got {self.temperature}; use deterministic=True for greedy actions"
-            )
-        if self.precision not in ("fp32", "bf16"):
-            raise ValueError(f"expected precision 'fp32' or 'bf16', got {self.precision!r}")
+ActionMasks = np.ndarray | Tensor | None
+"""(N, V) whether an action may be taken; ``None``: any."""
 
 
 class Decision(NamedTuple):
@@ -96,7 +72,7 @@ class Decision(NamedTuple):
 
 
 class LanguageModelPolicy(ActorCriticPolicy):
-    """Actor-critic policy over tokens for *unmodified* ``stable_baselines3.PPO`` and ``A2C``.
+    """Actor-critic policy over tokens for *unmodified* on-policy algorithms of Stable-Baselines3 and sb3-contrib.
 
     The observation is the text so far (``input_ids``, ``attention_mask``), an action is the next token. Rollouts keep
     what the model has read (:class:`~textgym.models.decoding.prefix_cache.PrefixCache`), updates run one forward pass
@@ -107,6 +83,9 @@ class LanguageModelPolicy(ActorCriticPolicy):
     knows text does better with :meth:`act`, which can leave out values, :meth:`predict_values` with the texts that
     ended, :meth:`critic_values` for the values of whole episodes at once, and :meth:`log_probs`, which scores given
     actions by this model or by a reference.
+
+    Methods that choose or score actions take ``action_masks`` besides, as sb3-contrib's ``MaskablePPO`` hands them
+    over: (N, V) whether an action may be taken. A forbidden action has probability 0.
 
     Actions are drawn from softmax(logits / temperature) and scored by the same distribution. Under Stable-Baselines3
     randomness comes from the global torch generator, which it seeds.
@@ -130,6 +109,8 @@ class LanguageModelPolicy(ActorCriticPolicy):
             a C++ compiler on CPUs). Faster on GPUs and in bf16.
         tolerate_mismatch: Warn, instead of raising an error, if the first update computes other probabilities for the
             tokens of the rollout than they were sampled with.
+        attention: Way attention is computed: ``"auto"``, by fused kernels where there are some, or ``"eager"``,
+            operation by operation, which takes longer and more memory, but can be differentiated twice.
         optimizer_class, optimizer_kwargs: AdamW by default, with eps 1e-5 and no weight decay.
         step_check: Called with the optimizer once it is made. By default that refuses to step along gradients that are
             not finite, which Stable-Baselines3's algorithms do not check; ``None`` is for algorithms that do.
@@ -162,6 +143,7 @@ class LanguageModelPolicy(ActorCriticPolicy):
         gradient_checkpointing: bool = False,
         compile: bool = False,
         tolerate_mismatch: bool = False,
+        attention: Attention = "auto",
         optimizer_class: type[torch.optim.Optimizer] = torch.optim.AdamW,
         optimizer_kwargs: dict[str, object] | None = None,
         step_check: Callable[[torch.optim.Optimizer], object] | None = refuse_bad_steps,
@@ -177,6 +159,7 @@ class LanguageModelPolicy(ActorCriticPolicy):
             gradient_checkpointing,
             compile,
             tolerate_mismatch,
+            attention,
         )
         check_suppressed(options.suppress_tokens, int(tokens.n))
         if optimizer_kwargs is None:
@@ -201,6 +184,8 @@ class LanguageModelPolicy(ActorCriticPolicy):
         self.model = load_language_model(model, precision=self.options.precision)
         self.check_model(self.model)
         self.model.compute_in(self.options.precision)  # a model that is a TextModel already, too
+        if self.options.attention == "eager":
+            self.model.attend_eagerly()
         check_tokenizer(self.model, self.action_space)
         ids, prompt = self.observation_space["input_ids"], longest_prompt(self.observation_space)
         assert ids.shape is not None
@@ -241,19 +226,20 @@ class LanguageModelPolicy(ActorCriticPolicy):
         """
 
     # ------------------------------------------------------------------ acting
-    def forward(self, obs: dict[str, Tensor], deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
-        """Choose a token for every text.
+    def forward(  # type: ignore[override]
+        self, obs: dict[str, Tensor], deterministic: bool = False, action_masks: ActionMasks = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Choose a token for every text: actions (B,), values (B, 1), log-probabilities (B,); see :meth:`act`."""
+        return self.act(obs, deterministic=deterministic, action_masks=action_masks)
 
-        Args:
-            obs: Batched observations.
-            deterministic: Take the most likely token.
-
-        Returns:
-            Actions (B,), values (B, 1), log-probabilities (B,).
-        """
-        return self.act(obs, deterministic=deterministic)
-
-    def act(self, obs: dict[str, Tensor], *, deterministic: bool = False, with_values: bool = True) -> Decision:
+    def act(
+        self,
+        obs: dict[str, Tensor],
+        *,
+        deterministic: bool = False,
+        with_values: bool = True,
+        action_masks: ActionMasks = None,
+    ) -> Decision:
         """Choose a token for every text.
 
         Args:
@@ -261,10 +247,11 @@ class LanguageModelPolicy(ActorCriticPolicy):
             deterministic: Take the most likely token.
             with_values: Without, values are 0. Those of a separate critic cost a pass of their own, and
                 :meth:`critic_values` gives them for less once the episodes are whole.
+            action_masks: (B, V) tokens that may be chosen.
         """
         texts = read_ids(obs)
         states = self._states(self._actor_caches, texts)
-        (actions, log_probs), values = self._decide(states, deterministic)
+        (actions, log_probs), values = self._decide(states, deterministic, action_masks)
         if not self.training:
             self._first_ratio.remember(texts, actions, log_probs)
         if not with_values:
@@ -274,14 +261,16 @@ class LanguageModelPolicy(ActorCriticPolicy):
         return Decision(actions, values, log_probs)
 
     def predict_values(  # type: ignore[override]
-        self, obs: dict[str, Tensor], ended: BoolArray | None = None
+        self, obs: dict[str, Tensor] | EpisodeBatch, ended: BoolArray | None = None
     ) -> Tensor:
         """Values (B, 1) of the observed texts.
 
         Args:
-            obs: Batched observations.
+            obs: Batched observations, or an episode batch, as in :meth:`evaluate_actions`.
             ended: (B,) texts whose values nobody needs: they are not read, and have value 0.
         """
+        if isinstance(obs, EpisodeBatch):
+            return self.critic_values(obs)
         texts = read_ids(obs)
         if ended is None:
             ended = np.zeros(len(texts.lengths), dtype=bool)
@@ -294,17 +283,45 @@ class LanguageModelPolicy(ActorCriticPolicy):
         values: Tensor = self.value_head(states).masked_fill(skipped[:, None], 0.0)
         return values
 
-    def get_distribution(self, obs: dict[str, Tensor]) -> Distribution:  # type: ignore[override]
+    def get_distribution(  # type: ignore[override]
+        self, obs: dict[str, Tensor] | EpisodeBatch, action_masks: ActionMasks = None
+    ) -> Distribution:
         """The categorical distribution of the next token.
+
+        Args:
+            obs: Batched observations, or an episode batch, as in :meth:`evaluate_actions`.
+            action_masks: (N, V) tokens that may be chosen.
 
         Raises:
             ModelError: In the first update that asks for it, if its log-probabilities are not those of the rollout.
         """
-        texts = read_ids(obs, maybe_stored=self.training)
-        logits = self.action_logits(self._states(self._actor_caches, texts), self._acting)
+        if isinstance(obs, EpisodeBatch):
+            batch, logits = obs, self.action_logits(self.model.hidden(obs), action_masks=action_masks)
+        else:
+            texts = read_ids(obs, maybe_stored=self.training)
+            states = self._states(self._actor_caches, texts)
+            batch, logits = texts.last_tokens(), self.action_logits(states, self._acting, action_masks)
         if self.training and torch.is_grad_enabled():
-            self._first_ratio.compare_all(texts, logits)
+            self._first_ratio.compare_all(batch, logits)
         return self.action_dist.proba_distribution(action_logits=logits)
+
+    def predict(
+        self,
+        observation: np.ndarray | dict[str, np.ndarray],
+        state: tuple[np.ndarray, ...] | None = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = False,
+        action_masks: ActionMasks = None,
+    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
+        """Choose actions as Stable-Baselines3's policies do, among those that masks allow if there are some."""
+        if action_masks is None:
+            return super().predict(observation, state, episode_start, deterministic)
+        self.set_training_mode(False)
+        texts, are_several = self.obs_to_tensor(observation)
+        with torch.no_grad():
+            states = self._states(self._actor_caches, read_ids(cast("dict[str, Tensor]", texts)))
+            actions = self._decide(states, deterministic, action_masks)[0].tokens.cpu().numpy()
+        return (actions if are_several else actions[0]), state
 
     def _predict(self, observation: dict[str, Tensor], deterministic: bool = False) -> Tensor:  # type: ignore[override]
         states = self._states(self._actor_caches, read_ids(observation))
@@ -312,7 +329,7 @@ class LanguageModelPolicy(ActorCriticPolicy):
 
     # ---------------------------------------------------------------- learning
     def evaluate_actions(  # type: ignore[override]
-        self, obs: dict[str, Tensor] | EpisodeBatch, actions: Tensor
+        self, obs: dict[str, Tensor] | EpisodeBatch, actions: Tensor, action_masks: ActionMasks = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Score given actions, with gradients.
 
@@ -320,6 +337,7 @@ class LanguageModelPolicy(ActorCriticPolicy):
             obs: Batched observations, or an :class:`~textgym.models.batch.EpisodeBatch` from an
                 :class:`~textgym.agents.common.rollout_buffer.EpisodeRolloutBuffer`.
             actions: (N,) or (N, 1) ids.
+            action_masks: (N, V) tokens that could be chosen.
 
         Returns:
             Values (N, 1), log-probabilities (N,), entropies (N,).
@@ -329,7 +347,8 @@ class LanguageModelPolicy(ActorCriticPolicy):
         """
         batch = obs if isinstance(obs, EpisodeBatch) else share_prefixes(read_observation(obs))
         states = self.model.hidden(batch)  # (N, H)
-        log_probs, entropy = log_prob_and_entropy(self.action_logits(states), actions.long().flatten())
+        logits = self.action_logits(states, action_masks=action_masks)
+        log_probs, entropy = log_prob_and_entropy(logits, actions.long().flatten())
         if self.training:
             self._first_ratio.compare(batch, actions, log_probs)
         if self.critic is not None:
@@ -337,8 +356,10 @@ class LanguageModelPolicy(ActorCriticPolicy):
         return self.value_head(states.detach() if self.options.critic == "detached" else states), log_probs, entropy
 
     def critic_values(self, batch: EpisodeBatch) -> Tensor:
-        """Values (N, 1) by the separate critic."""
-        values: Tensor = self.value_head((self.critic or self.model).hidden(batch))
+        """Values (N, 1) of whole episodes; a detached critic has gradients in its head alone."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.options.critic != "detached"):
+            states = (self.critic or self.model).hidden(batch)
+        values: Tensor = self.value_head(states)
         return values
 
     def log_probs(self, batch: EpisodeBatch, actions: Tensor, model: TextModel | None = None) -> Tensor:
@@ -352,7 +373,7 @@ class LanguageModelPolicy(ActorCriticPolicy):
         network = model or self.model
         return token_log_probs(network, batch, actions, lambda states: self.action_logits(states, network))
 
-    def action_logits(self, states: Tensor, model: TextModel | None = None) -> Tensor:
+    def action_logits(self, states: Tensor, model: TextModel | None = None, action_masks: ActionMasks = None) -> Tensor:
         """Logits (..., V) of the distribution that actions are drawn from, given hidden states (..., H).
 
         ``model`` is the one whose head is meant, such as the reference's; temperature and suppressed tokens apply to it
@@ -363,6 +384,9 @@ class LanguageModelPolicy(ActorCriticPolicy):
             logits = logits / self.options.temperature
         if self.options.suppress_tokens:
             logits = logits.index_fill(-1, self._suppressed, _FORBIDDEN)
+        if action_masks is not None:
+            allowed = torch.as_tensor(action_masks, dtype=torch.bool, device=logits.device)
+            logits = logits.masked_fill(~allowed.view_as(logits), _FORBIDDEN)
         return logits
 
     # ------------------------------------------------------------------- state
@@ -398,17 +422,7 @@ class LanguageModelPolicy(ActorCriticPolicy):
             env: Environment that the policy acted in, whose prompt template, budgets and stop strings are then written
                 beside the model, as ``textgym.json`` and in the card; ``None`` leaves them out.
         """
-        self.model.save_pretrained(folder)
-        asked = format_in(env, self.model.tokenizer, temperature=self.options.temperature) if env is not None else None
-        if asked is not None:
-            write_format(Path(folder), asked)
-        if not (Path(folder) / CARD).exists():
-            write_card(
-                Path(folder),
-                method="reinforcement learning with textgym, as a Stable-Baselines3 policy",
-                start_model=self.model.source or f"a {type(self.model.network).__name__}, given as a module",
-                facts=[("Temperature it acted at", str(self.options.temperature))],
-            )
+        write_model_folder(self.model, folder, env, self.options.temperature)
 
     def save(self, path: str | Path) -> None:
         """Write the whole policy to a folder of JSON and safetensors."""
@@ -432,18 +446,7 @@ class LanguageModelPolicy(ActorCriticPolicy):
 
     def describe(self) -> dict[str, object]:
         """Everything but the weights, as JSON."""
-        shape, tokens = self.observation_space["input_ids"].shape, self.action_space
-        assert shape is not None
-        return {
-            "kind": self.kind,
-            "options": dataclasses.asdict(self.options),
-            "width": shape[0],
-            "longest_prompt": longest_prompt(self.observation_space),
-            "dtype": dtype_name(self.model),
-            "actions": int(tokens.n),
-            "tokenizer": [tokens.tokenizer, tokens.fingerprint] if isinstance(tokens, TokenSpace) else None,
-            "source": self.model.source,
-        }
+        return describe_policy(self.kind, self.options, self.observation_space, self.action_space, self.model)
 
     def save_config(self, folder: Path) -> None:
         """Write the model's configuration and tokenizer, without weights, into ``folder/model``."""
@@ -465,18 +468,19 @@ class LanguageModelPolicy(ActorCriticPolicy):
         """The network whose head follows on the states of :meth:`_states`."""
         return self.model if torch.is_grad_enabled() else self._actor_caches.decoder.current
 
-    def _decide(self, states: Tensor, deterministic: bool) -> tuple[Sample, Tensor]:
+    def _decide(self, states: Tensor, deterministic: bool, action_masks: ActionMasks = None) -> tuple[Sample, Tensor]:
         """Choose tokens after states (B, H); also the values (B, 1) that the policy's head gives to them."""
         network = self._acting
         if deterministic:
-            logits = self.action_logits(states, network)
+            logits = self.action_logits(states, network, action_masks)
             tokens = logits.argmax(-1)
             return Sample(tokens, log_probs_of(logits, tokens)), self.value_head(states)
 
-        def draw(states: Tensor, uniform: Tensor) -> tuple[Tensor, ...]:
-            return *tokens_at(self.action_logits(states, network), uniform), self.value_head(states)
+        def draw(states: Tensor, uniform: Tensor, *masks: Tensor) -> tuple[Tensor, ...]:
+            return *tokens_at(self.action_logits(states, network, *masks), uniform), self.value_head(states)
 
-        arguments = states, uniform_numbers(len(states), states.device)
+        masks = () if action_masks is None else (torch.as_tensor(action_masks, device=states.device),)
+        arguments = states, uniform_numbers(len(states), states.device), *masks
         if torch.is_grad_enabled():
             *sample, values = draw(*arguments)
         else:

@@ -5,7 +5,7 @@ Shapes: ``N`` is a number of tokens; padding never reaches these functions.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +14,8 @@ from torch import Tensor
 from textgym.naming import argument
 from textgym.types import BoolArray, FloatArray, IntArray
 
+LossType = Literal["grpo", "dapo", "dr_grpo"]
+LOSS_TYPES: tuple[LossType, ...] = ("grpo", "dapo", "dr_grpo")
 _MOST_CHANGES = 10.0  # of the KL coefficient by one batch
 _SMALLEST, _LARGEST = 1e-12, 1e12  # bounds of the KL coefficient: no factor leads back from 0 or infinity
 
@@ -55,18 +57,86 @@ def normalize_advantages(advantages: Tensor) -> Tensor:
     return (advantages - advantages.mean()) / (advantages.std() + 1e-3)
 
 
-def clipped_policy_loss(log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor, clip_range: float) -> Tensor:
+def clipped_policy_loss(
+    log_probs: Tensor,
+    old_log_probs: Tensor,
+    advantages: Tensor,
+    clip_range: float,
+    clip_range_high: float | None = None,
+) -> Tensor:
     """PPO's clipped surrogate per token (Schulman et al. 2017, arXiv:1707.06347, eq. 7), to minimize.
 
     Args:
         log_probs, old_log_probs, advantages: (N,).
         clip_range: The ratio gains nothing outside 1 +- clip_range.
+        clip_range_high: How far above 1 instead: a larger one lets rare tokens become likelier ("clip-higher"; Yu et
+            al. 2025, arXiv:2503.14476); ``None``: as far as below.
 
     Returns:
         (N,).
     """
+    _require_equal_shapes(log_probs, old_log_probs, advantages)
+    high = clip_range if clip_range_high is None else clip_range_high
     ratio = (log_probs - old_log_probs).exp()
-    return -torch.min(ratio * advantages, ratio.clamp(1 - clip_range, 1 + clip_range) * advantages)
+    return -torch.min(ratio * advantages, ratio.clamp(1 - clip_range, 1 + high) * advantages)
+
+
+def kl_loss(log_probs: Tensor, reference_log_probs: Tensor) -> Tensor:
+    """The k3 estimate of KL(pi || ref) per token, with gradients in pi (http://joschu.net/blog/kl-approx.html).
+
+    Args:
+        log_probs, reference_log_probs: (N,) of tokens drawn from (about) pi.
+
+    Returns:
+        (N,), never negative.
+    """
+    _require_equal_shapes(log_probs, reference_log_probs)
+    log_ratio = reference_log_probs - log_probs
+    return log_ratio.expm1() - log_ratio
+
+
+def sums_of_texts(values: Tensor, texts: Tensor, count: int) -> Tensor:
+    """Sum numbers of tokens over texts.
+
+    Args:
+        values: (N,).
+        texts: (N,) the text of each, from 0.
+        count: Number of texts, M.
+
+    Returns:
+        (M,).
+    """
+    _require_equal_shapes(values, texts)
+    return values.new_zeros(count).index_add(0, texts, values)
+
+
+def mean_of_texts(losses: Tensor, texts: Tensor, count: int, loss_type: LossType, longest: int) -> Tensor:
+    """Mean of the losses of tokens, by one of three ways to weigh long texts against short ones.
+
+    Args:
+        losses: (N,).
+        texts: (N,) the text of each, from 0.
+        count: Number of texts, M.
+        loss_type: ``"grpo"``: every text weighs the same, whatever its length (Shao et al. 2024, arXiv:2402.03300);
+            ``"dapo"``: every token does (Yu et al. 2025, arXiv:2503.14476); ``"dr_grpo"``: so too, but the sum is
+            divided by a constant, M times ``longest`` (Liu et al. 2025, arXiv:2503.20783).
+        longest: Most tokens that a text can have.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        ValueError: For another type.
+    """
+    _require_equal_shapes(losses, texts)
+    match loss_type:
+        case "grpo":
+            return (sums_of_texts(losses, texts, count) / texts.bincount(minlength=count)).mean()
+        case "dapo":
+            return losses.mean()
+        case "dr_grpo":
+            return losses.sum() / (count * longest)
+    raise ValueError(f"expected loss type {', '.join(LOSS_TYPES)}, got {loss_type!r}; choose one of these")
 
 
 def clipped_value_loss(values: Tensor, old_values: Tensor, returns: Tensor, clip_range: float | None) -> Tensor:
@@ -82,6 +152,7 @@ def clipped_value_loss(values: Tensor, old_values: Tensor, returns: Tensor, clip
     Returns:
         (N,).
     """
+    _require_equal_shapes(values, old_values, returns)
     error = (values - returns) ** 2
     if clip_range is None:
         return error
@@ -156,3 +227,14 @@ def scale_rewards(rewards: FloatArray, spread: float | None = None, clip: float 
     """Divide terminal rewards by ``spread`` (the mean is not shifted), then clip them to +-``clip``. Of all shapes."""
     rewards = rewards if spread is None else rewards / spread
     return rewards if clip is None else np.clip(rewards, -clip, clip)
+
+
+def _require_equal_shapes(*tensors: Tensor) -> None:
+    """Refuse tensors that would be broadcast, (N, 1) beside (N,) say: the loss would be one of (N, N) numbers.
+
+    Raises:
+        ValueError: Shapes differ, or there are several axes.
+    """
+    shapes = [tuple(tensor.shape) for tensor in tensors]
+    if len({*shapes}) != 1 or len(shapes[0]) != 1:
+        raise ValueError(f"expected tensors of one shape (N,), got {', '.join(map(str, shapes))}; flatten them")

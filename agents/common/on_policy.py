@@ -2,50 +2,52 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, cast
+from typing import ClassVar
 
 import numpy as np
 import torch
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from stable_baselines3.common.type_aliases import GymEnv, Schedule
 from stable_baselines3.common.utils import LinearSchedule, explained_variance
-from stable_baselines3.common.vec_env import VecEnv
-from torch import Tensor
+from torch import Tensor, nn
 
-from textgym.agents.common.estimate import seconds_per_token
 from textgym.agents.common.health import clip_gradients, require_finite
-from textgym.agents.common.history import KeepsHistory, log_record
 from textgym.agents.common.language_model_policy import LanguageModelPolicy
-from textgym.agents.common.losses import adapt_kl_coef, kl_estimates, require_adaptable, scale_rewards, token_numbers
+from textgym.agents.common.losses import adapt_kl_coef, kl_estimates, require_adaptable, scale_rewards
 from textgym.agents.common.metrics import describe_texts, mean
-from textgym.agents.common.observations import to_tensors
-from textgym.agents.common.policies import POLICIES, policy_for
+from textgym.agents.common.on_policy_state import ResumableOnPolicyAlgorithm
+from textgym.agents.common.policies import require_policy
 from textgym.agents.common.reference import Reference
 from textgym.agents.common.rollout_buffer import EpisodeRolloutBuffer, EpisodeSamples, Segment, split_segments
+from textgym.agents.common.text_agent import require_steps
 from textgym.agents.common.text_rollout import TextRolloutAlgorithm
 from textgym.agents.common.vec_env import make_vec_env
 from textgym.agents.facts import AgentFacts
 from textgym.checks import check_ranges
-from textgym.models.decoding.sampling import sample_tokens
-from textgym.models.device import pick_device
 from textgym.models.loading import load_language_model
+from textgym.models.stored_values import Check, number, optional, positive, truth
 from textgym.models.text_model import TextModel
 from textgym.naming import argument
-from textgym.types import FloatArray, IntArray
+from textgym.types import FloatArray
 
 _ABOVE_0 = math.nextafter(0, 1)
 _POSITIVE = ("learning_rate", "kl_target", "kl_horizon", "clip_reward", "temperature")
 _NOT_NEGATIVE = ("kl_coef", "missing_eos_penalty", "vf_coef", "ent_coef", "max_grad_norm")
-_OPTIONAL = ("n_steps", "rollout_texts", "micro_batch_size", "kl_target", "clip_reward", "target_kl", "clip_range_vf")
-_COUNTS = ("n_steps", "rollout_texts", "batch_size", "micro_batch_size", "n_epochs", "lora_rank")
+_OPTIONAL = (
+    *("n_steps", "rollout_texts", "micro_batch_size", "kl_target", "clip_reward"),
+    *("target_kl", "clip_range_vf", "clip_range_high"),
+)
+_COUNTS = (
+    *("n_steps", "rollout_texts", "batch_size", "micro_batch_size", "n_epochs", "lora_rank"),
+    *("n_minibatches", "group_size"),
+)
 
 
-class OnPolicyAgent(KeepsHistory, TextRolloutAlgorithm):
+class OnPolicyAgent(TextRolloutAlgorithm):
     """The core of on-policy algorithms that fine-tune a language model on a token-level text environment.
 
     The reward of token t is ``score_t - kl_coef * (log pi(a_t) - log ref(a_t))``, where ``score_t`` is the
@@ -82,13 +84,10 @@ class OnPolicyAgent(KeepsHistory, TextRolloutAlgorithm):
         tensorboard_log, policy_kwargs, verbose, seed, device, stats_window_size: See Stable-Baselines3.
 
     Attributes:
-        history: One record (name -> number) per iteration.
-        finished: The texts that the last rollout finished, with terminal infos: texts, rewards by name, finish reasons.
-        seconds: Time of the last iteration by part: rollout, reference, update.
         reference: The model that the KL penalty is to.
+        reference_log_probs: (T, B) its log-probabilities of the rollout's tokens.
     """
 
-    grain: Literal["token"] = "token"
     facts: ClassVar[AgentFacts] = AgentFacts(
         not_options=("policy", "policy_kwargs", "tensorboard_log", "verbose", "stats_window_size"),
         reference_option="reference_model",
@@ -100,10 +99,27 @@ class OnPolicyAgent(KeepsHistory, TextRolloutAlgorithm):
         },
         check=lambda options: require_adaptable(options["kl_coef"], options["kl_target"]),
     )
-    policy_aliases = dict(POLICIES)  # noqa: RUF012
-    n_epochs: int = 1  # passes over a rollout
-    rollout_buffer: EpisodeRolloutBuffer
-    policy: LanguageModelPolicy
+    settings: ClassVar[Mapping[str, Check]] = {
+        **ResumableOnPolicyAlgorithm.settings,
+        "rollout_texts": optional(positive),
+        "batch_size": positive,
+        "kl_coef": number,
+        "kl_target": optional(number),
+        "kl_horizon": number,
+        "missing_eos_penalty": number,
+        "scale_rewards": truth,
+        "clip_reward": optional(number),
+        "recompute_log_probs": optional(truth),
+        "micro_batch_size": optional(positive),
+    }
+    adapted: ClassVar[tuple[str, ...]] = ("kl_coef",)
+    counters: ClassVar[Mapping[str, Check]] = {
+        **ResumableOnPolicyAlgorithm.counters,
+        "_values_are_centered": truth,
+        "_score_spread": optional(number),
+    }
+    reference: Reference
+    reference_log_probs: FloatArray
 
     def __init__(
         self,
@@ -136,11 +152,7 @@ class OnPolicyAgent(KeepsHistory, TextRolloutAlgorithm):
         device: torch.device | str = "auto",
         _init_setup_model: bool = True,
     ) -> None:
-        if isinstance(policy, str) and policy not in self.policy_aliases:
-            raise ValueError(
-                f"expected the policy 'CausalLMPolicy', or a class derived from it, got {policy!r}; the others of "
-                "Stable-Baselines3 have no language model"
-            )
+        require_policy(policy)
         if isinstance(env, str):
             env = make_vec_env(env)
         # Plain floats, because a checkpoint holds such, and arithmetic in a numpy type would give other numbers.
@@ -176,41 +188,13 @@ class OnPolicyAgent(KeepsHistory, TextRolloutAlgorithm):
         if _init_setup_model:
             self._setup_model()
 
-    @classmethod
-    def create(
-        cls,
-        env: VecEnv,
-        model: str | Path | TextModel | None = None,
-        *,
-        seed: int | None = 0,
-        device: str = "auto",
-        **options: Any,
-    ) -> Self:
-        """Make an agent from its options and those of its policy, all by name.
-
-        Args:
-            env: Environment of :func:`~textgym.agents.common.vec_env.make_vec_env`.
-            model: Start model; ``None`` is the one whose tokenizer the environment uses.
-            seed: Seed of all random numbers.
-            device: Where the model runs.
-            options: Arguments of the constructor, and of
-                :class:`~textgym.agents.common.language_model_policy.LanguageModelPolicy`.
-        """
-        of_policy = options.keys() & inspect.signature(LanguageModelPolicy).parameters.keys()
-        policy_kwargs = {"model": model, **options.pop("policy_kwargs", {})}
-        policy_kwargs |= {name: options.pop(name) for name in of_policy}
-        policy = policy_for(policy_kwargs["model"], env.action_space)
-        return cls(policy, env, policy_kwargs=policy_kwargs, seed=seed, device=pick_device(device), **options)
-
     def _begin_records(self) -> None:
         """Set up what is measured, and what the first rollouts decide."""
-        self.history = []
-        self.finished, self.seconds = [], defaultdict(float)
+        super()._begin_records()
         self._metrics: dict[str, float] = {}
         self._values_are_centered = False
         self._score_spread: float | None = None
-        self._largest_reward, self._log_is_due = 0.0, False
-        self._tokens_so_far = np.zeros(0, dtype=np.int64)
+        self._largest_reward = 0.0
 
     def _check_settings(self) -> None:
         """Refuse numbers out of range before they cost a rollout.
@@ -224,59 +208,35 @@ class OnPolicyAgent(KeepsHistory, TextRolloutAlgorithm):
         require_adaptable(self.kl_coef, self.kl_target)
 
     def _setup_model(self) -> None:
-        if self.n_steps is None:
-            self.n_steps = self._response_budget()
+        self.n_steps = require_steps(self.n_steps, self.env)
         if self.rollout_texts is not None and self.rollout_texts % self.n_envs:
             raise ValueError(
                 f"expected {argument('rollout_texts')} to be a multiple of the {self.n_envs} environments, got "
                 f"{self.rollout_texts}; each writes as many"
             )
         super()._setup_model()
-        self._tokens_so_far = np.zeros(self.n_envs, dtype=np.int64)
         self.reference = Reference(self.policy)
         if self.reference_model is not None:
             self.set_reference(load_language_model(self.reference_model, device=self.device))
 
-    def _response_budget(self) -> int:
-        """The environment's ``max_new_tokens``."""
-        try:
-            if self.env is not None:
-                return int(self.env.get_attr("max_new_tokens")[0])
-        except AttributeError:
-            pass  # an environment of somebody else
-        raise ValueError("expected n_steps, or an environment with max_new_tokens, got neither; pass n_steps")
-
-    def _longest_response(self) -> int:
-        """The environment's ``max_new_tokens``, or else ``n_steps``."""
-        try:
-            return self._response_budget()
-        except ValueError:
-            if self.n_steps is None:
-                raise
-            return self.n_steps
-
     @property
     def steps_per_iteration(self) -> int:
         """Tokens of one rollout; of ``rollout_texts`` whole texts, the most that they can have."""
-        if self.rollout_texts is None:
-            return self.n_steps * self.n_envs
-        if self.env is None:
-            return self.rollout_texts * self.n_steps
-        try:
-            turns = int(self.env.get_attr("task")[0].max_turns)
-        except AttributeError:  # an environment of somebody else
-            turns = 1
-        return self.rollout_texts * turns * self._longest_response()
+        return super().steps_per_iteration if self.rollout_texts is None else self.rollout_texts * self.longest_text
 
-    def seconds_per_step(self) -> float:
-        """Seconds of a token, written, scored and learnt from; right within a factor of two or so."""
+    @property
+    def longest_text(self) -> int:
+        """The most tokens that can be written in an episode, in all of its turns."""
         try:
-            prompt = self.env.get_attr("max_prompt_tokens")[0] / 3  # type: ignore[union-attr]  # few fill their budget
-        except AttributeError:
-            prompt = 0.0  # an environment of somebody else
-        parameters = sum(parameter.numel() for parameter in self.policy.parameters())
-        read = 1 + prompt / self._longest_response()
-        return seconds_per_token(parameters, self.device, read, self.n_epochs)
+            turns = int(self.env.get_attr("task")[0].max_turns)  # type: ignore[union-attr]
+        except AttributeError:  # an environment of somebody else, or none
+            turns = 1
+        return turns * self._longest_response()
+
+    @property
+    def frozen_network(self) -> nn.Module | None:
+        """The reference model; ``None`` where it is the policy's own without its adapters."""
+        return self.reference.network
 
     def set_reference(self, model: TextModel) -> None:
         """Let the KL penalty be to ``model`` from now on, instead of to the policy that training started from.
@@ -287,55 +247,11 @@ class OnPolicyAgent(KeepsHistory, TextRolloutAlgorithm):
         """
         self.reference.replace(model)
 
-    # ----------------------------------------------------------------- acting
-    @property
-    def text_model(self) -> TextModel:
-        """The language model that writes."""
-        return self.policy.model
-
-    def act(
-        self, observations: Mapping[str, np.ndarray], *, greedy: bool = False, generator: torch.Generator | None = None
-    ) -> IntArray:
-        """Choose the next token of every text.
-
-        Args:
-            observations: Batched, arrays (n, ...).
-            greedy: Take the most likely token.
-            generator: Source of randomness; by default torch's global one.
-
-        Returns:
-            Ids (n,).
-        """
-        self.policy.set_training_mode(False)
-        with torch.no_grad():
-            distribution = self.policy.get_distribution(to_tensors(observations, self.device)).distribution
-            logits = cast("torch.distributions.Categorical", distribution).logits  # (n, V)
-            tokens = logits.argmax(-1) if greedy else sample_tokens(logits, generator).tokens
-        return tokens.cpu().numpy()
-
-    def learn(
-        self,
-        total_timesteps: int,
-        callback: MaybeCallback = None,
-        log_interval: int = 1,
-        tb_log_name: str | None = None,
-        reset_num_timesteps: bool = True,
-        progress_bar: bool = False,
-    ) -> Self:
-        """Make whole iterations until so many tokens are written; arguments as in Stable-Baselines3."""
-        self._check_steps(total_timesteps, reset_num_timesteps)
-        name = type(self).__name__ if tb_log_name is None else tb_log_name
-        return super().learn(total_timesteps, callback, log_interval, name, reset_num_timesteps, progress_bar)
-
-    def dump_logs(self, iteration: int = 0) -> None:
-        """Note that Stable-Baselines3 wants to log the iteration: its record is whole only after the update."""
-        self._log_is_due = True
-
     # ----------------------------------------------------------------- rewards
     def shape_rewards(self) -> None:
         """Rewards <- scores - kl_coef * (log pi - log ref), then returns and advantages again."""
         buffer = self.rollout_buffer
-        reference = self._score_rollout(self.reference.log_probs)
+        reference = self.reference_log_probs = self._score_rollout(self.reference.log_probs)
         recompute = self.recompute_log_probs
         if recompute or (recompute is None and self.policy.model.rounds_to_half):
             own = self._score_rollout(self.policy.log_probs)
@@ -344,15 +260,31 @@ class OnPolicyAgent(KeepsHistory, TextRolloutAlgorithm):
         kl = kl_estimates(log_probs, np.where(buffer.counted, reference, log_probs))
         self.reference.check_start(kl.k1)
         scores = self._scores(buffer.rewards.astype(np.float64))
-        buffer.rewards = (scores - self.kl_coef * kl.k1).astype(np.float32)
+        penalty = self.kl_coef * kl.k1 if self.penalizes_rewards else 0.0
+        buffer.rewards = (scores - penalty).astype(np.float32)
         if self.finished and self.learns_values and not self._values_are_centered:
             self._center_values(scores)
-        buffer.recompute_returns()
-        self._record_rollout(kl.k1, kl.k3)
+        self._record_rollout(kl.k1, kl.k3, self.estimate_advantages())
         if self.kl_target is not None and self.finished:
             self.kl_coef = adapt_kl_coef(
                 self.kl_coef, self._metrics["kl"], self.kl_target, len(self.finished), self.kl_horizon
             )
+
+    def estimate_advantages(self) -> Mapping[str, float]:
+        """Compute the advantages (T, B) in the buffer from its rewards: by default generalized advantage estimation.
+
+        Statistics over the whole rollout belong here; those over an optimizer step in :meth:`scaled_advantages`.
+
+        Returns:
+            Numbers to log, by name.
+        """
+        self.rollout_buffer.recompute_returns()
+        return {}
+
+    @property
+    def penalizes_rewards(self) -> bool:
+        """Return whether the KL penalty is part of the rewards; otherwise :meth:`loss` may have it."""
+        return True
 
     @property
     def learns_values(self) -> bool:
@@ -389,9 +321,14 @@ class OnPolicyAgent(KeepsHistory, TextRolloutAlgorithm):
     def loss(self, sample: EpisodeSamples, advantages: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss to minimize, a mean over the tokens (N,) of ``sample``, and statistics, scalars.
 
-        Statistics are averaged over tokens and optimizer steps; of those called ``..._max`` the largest is taken.
+        Both are averaged over the micro-batches of an optimizer step, by :meth:`size`, and statistics over the steps;
+        of those called ``..._max`` the largest is taken.
         """
         raise NotImplementedError
+
+    def size(self, sample: EpisodeSamples) -> int:
+        """Return the weight of a micro-batch in a mean over several: the number of things that :meth:`loss` is over."""
+        return len(sample.actions)
 
     def scaled_advantages(self, advantages: Tensor) -> Tensor:
         """Advantages (N,) of one optimizer step, as :meth:`loss` gets them: centred, say."""
@@ -427,9 +364,10 @@ class OnPolicyAgent(KeepsHistory, TextRolloutAlgorithm):
         chunks = list(split_segments(members, at_once)) if at_once else [members]
         samples = [self.rollout_buffer.samples(chunk) for chunk in chunks]
         advantages = self.scaled_advantages(torch.cat([sample.advantages for sample in samples]))
+        sizes, parts = [self.size(sample) for sample in samples], [len(sample.actions) for sample in samples]
         total: dict[str, float] = defaultdict(float)
-        for sample, part in zip(samples, advantages.split([len(sample.actions) for sample in samples]), strict=True):
-            share = len(part) / len(advantages)
+        for sample, size, part in zip(samples, sizes, advantages.split(parts), strict=True):
+            share = size / sum(sizes)
             loss, statistics = self.loss(sample, part)
             (loss * share).backward()
             for name, value in _numbers({"loss": loss, **statistics}).items():
@@ -451,15 +389,14 @@ class OnPolicyAgent(KeepsHistory, TextRolloutAlgorithm):
         return {**statistics, "grad_norm": norm}
 
     # ----------------------------------------------------------------- records
-    def _record_rollout(self, k1: FloatArray, k3: FloatArray) -> None:
+    def _record_rollout(self, k1: FloatArray, k3: FloatArray, more: Mapping[str, float]) -> None:
         infos, counted = [info for _, _, info in self.finished], self.rollout_buffer.counted
-        numbers = token_numbers(self.rollout_buffer.episode_starts > 0, self._tokens_so_far)
-        self._tokens_so_far = numbers[-1]
+        length = self._mean_length()
         # Per token times tokens per text: the rollout holds pieces of texts too, which a sum over texts would miscount.
-        length = mean([numbers[step, env] for step, env, _ in self.finished]) if infos else float(self.n_steps)
+        tokens = float(self.n_steps) if length is None else length
         metrics = {
-            "kl": float(k1[counted].mean()) * length,
-            "kl_k3": float(k3[counted].mean()) * length,
+            "kl": float(k1[counted].mean()) * tokens,
+            "kl_k3": float(k3[counted].mean()) * tokens,
             "kl_coef": self.kl_coef,
             "texts": float(len(infos)),
         }
@@ -468,9 +405,9 @@ class OnPolicyAgent(KeepsHistory, TextRolloutAlgorithm):
         if self.learns_values:
             errors = self.rollout_buffer.advantages[counted]
             metrics["value_error"] = float(np.sqrt(np.mean(np.square(errors, dtype=np.float64))))
-        if infos:
+        if length is not None:
             metrics |= describe_texts(infos) | {"length": length}
-        self._metrics = metrics
+        self._metrics = {**metrics, **more}
 
     def _record_update(self, steps: list[dict[str, float]]) -> None:
         buffer, metrics = self.rollout_buffer, self._metrics
@@ -480,13 +417,7 @@ class OnPolicyAgent(KeepsHistory, TextRolloutAlgorithm):
         if self.learns_values:
             explained = explained_variance(buffer.values[buffer.counted], buffer.returns[buffer.counted])
             metrics["explained_variance"] = float(explained)
-        metrics["learning_rate"] = self.policy.optimizer.param_groups[0]["lr"]
-        metrics["tokens_per_second"] = buffer.actions.size / max(1e-9, sum(self.seconds.values()))
-        metrics["timesteps"] = float(self.num_timesteps)
-        self._keep(dict(metrics))
-        if self._log_is_due:
-            log_record(self.logger, metrics, self.env)
-        self._log_is_due = False
+        self._end_record(metrics)
 
 
 def _numbers(statistics: Mapping[str, Tensor]) -> dict[str, float]:

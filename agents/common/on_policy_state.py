@@ -1,4 +1,4 @@
-"""The state of a run of an on-policy agent, to and from a checkpoint.
+"""The state of a run of an agent of Stable-Baselines3, to and from a checkpoint.
 
 Stable-Baselines3 saves weights, optimizer and counters. A run that is to go on bit for bit also needs the states of the
 random generators, of the environments, the last observation, the reference model and the KL coefficient.
@@ -16,6 +16,7 @@ from typing import ClassVar, Self
 import numpy as np
 import torch
 from gymnasium import spaces
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.common.utils import FloatSchedule, LinearSchedule
@@ -25,7 +26,7 @@ from torch import Tensor, nn
 from textgym.agents.common.language_model_policy import LanguageModelPolicy
 from textgym.agents.common.policies import policy_of_record
 from textgym.agents.common.policy_record import check_policy_record, rebuild_model, spaces_of
-from textgym.agents.common.reference import Reference
+from textgym.agents.common.q_policy import TextQPolicy
 from textgym.agents.common.vec_env import describe_vec_state, set_vec_state
 from textgym.agents.options import EARLIER_NAMES
 from textgym.errors import CheckpointError
@@ -65,8 +66,6 @@ _COUNTERS: Mapping[str, Check] = {
     "_n_updates": integer,
     "_episode_num": integer,
     "_current_progress_remaining": number,
-    "_values_are_centered": truth,
-    "_score_spread": optional(number),
 }
 _LINEAR = fields({"start": number, "end": number, "end_fraction": number})
 _SCHEDULE = either(optional(number), _LINEAR, fields({}))
@@ -93,47 +92,66 @@ _RECORD: Mapping[str, Check] = {
 _OPTIONAL = ("environment", "tokens_so_far", "infinite")
 
 
-class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
-    """An on-policy algorithm that is saved without pickle and goes on bit for bit.
+class ResumableAlgorithm(BaseAlgorithm):
+    """An algorithm that is saved without pickle and goes on bit for bit.
 
-    A subclass names the arguments of its constructor that belong to a checkpoint; everything else is done here.
+    A subclass names the arguments of its constructor that belong to a checkpoint, and what it has to remember besides:
+    :meth:`own_tensors`, :meth:`own_record`. Everything else is done here.
 
     Attributes:
         kind: Name of the algorithm in its checkpoints.
         settings: Arguments of the constructor, kept as attributes of the same names, with what each may be. Where to
             log is none of them: that is for whoever loads a checkpoint to say.
         schedules: Names of the settings that may be functions of the remaining progress.
+        adapted: Names of the settings that training changes.
+        counters: Attributes that training counts up or decides once, with what each may be.
+        own_checks: Checks of the entries of :meth:`own_record`.
+        head: Name of the value head in the policy.
     """
 
     kind: ClassVar[str]
-    settings: ClassVar[Mapping[str, Check]] = {
-        "n_steps": positive,
-        "rollout_texts": optional(positive),
-        "batch_size": positive,
-        "gamma": number,
-        "gae_lambda": number,
-        "ent_coef": number,
-        "vf_coef": number,
-        "max_grad_norm": number,
-        "kl_coef": number,
-        "kl_target": optional(number),
-        "kl_horizon": number,
-        "missing_eos_penalty": number,
-        "scale_rewards": truth,
-        "clip_reward": optional(number),
-        "recompute_log_probs": optional(truth),
-        "micro_batch_size": optional(positive),
-        "seed": optional(integer),
-    }
+    settings: ClassVar[Mapping[str, Check]]
     schedules: ClassVar[tuple[str, ...]] = ("learning_rate",)
+    adapted: ClassVar[tuple[str, ...]] = ()
+    counters: ClassVar[Mapping[str, Check]] = _COUNTERS
+    own_checks: ClassVar[Mapping[str, Check]] = {}
+    head: ClassVar[str] = "value_head"
 
-    policy: LanguageModelPolicy
-    reference: Reference
+    policy: LanguageModelPolicy | TextQPolicy
     history: list[dict[str, float]]
-    kl_coef: float
     _tokens_so_far: IntArray  # (n_envs,) of the texts that the next rollout goes on with
     _snapshot: _Snapshot | None = None  # of the beginning of the rollout that is under way, or was broken off
     _is_updating = False
+
+    @property
+    def frozen_network(self) -> nn.Module | None:
+        """A network that belongs to the state and is not trained, such as that of a reference model; ``None``: none."""
+        return None
+
+    def stored_settings(self) -> StoredRecord:
+        """Return the arguments of the constructor that belong to a checkpoint."""
+        own = vars(self)
+        return {name: own[name] for name in self.settings}
+
+    def own_tensors(self) -> Mapping[str, Tensor]:
+        """Return further tensors of the state, as they were when the rollout under way began."""
+        return {}
+
+    def own_record(self) -> StoredRecord:
+        """Return further entries of the state's record; called when a rollout begins."""
+        return {}
+
+    def take_own(self, tensors: Mapping[str, Tensor], record: StoredRecord) -> None:
+        """Go on from what :meth:`own_tensors` and :meth:`own_record` returned."""
+
+    @classmethod
+    def check_policy(cls, record: StoredRecord) -> None:
+        """Check the record of the policy.
+
+        Raises:
+            CheckpointError: It is none.
+        """
+        check_policy_record(record)
 
     def get_state(self) -> State:
         """Return everything a run needs to go on bit for bit.
@@ -158,7 +176,8 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
             raise CheckpointError(f"expected the state of {self.kind}, got one of {record.get('kind')!r}")
         self._check_record(record)
         _check_spaces(self, *spaces_of(record["policy"]))
-        self.kl_coef = record["settings"]["kl_coef"]
+        for name in self.adapted:
+            setattr(self, name, record["settings"][name])
         self._write_state({name: tensor.clone() for name, tensor in state.tensors.items()}, record, Path("the state"))
 
     def save(self, path: str | Path, exclude: object = None, include: object = None) -> None:  # type: ignore[override]
@@ -226,7 +245,8 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
         self._snapshot.record["optimizer"] = describe_optimizer(self.policy.optimizer)
         if sum(tensor.nbytes for tensor in changing.values()) > _room_for_copy(self.device):
             self._snapshot.unchanged = WeightsWatch(self.policy.model, self.policy.optimizer)
-            changing = _named(self.policy.value_head, "policy.value_head.")[0]  # may be shifted before the first step
+            head = self.policy.get_submodule(self.head)  # may be shifted before the first step
+            changing = _named(head, f"policy.{self.head}.")[0]
         self._snapshot.tensors |= {name: tensor.clone() for name, tensor in changing.items()}
         self._snapshot.has_weights = True
 
@@ -246,11 +266,12 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
         record = {
             "kind": self.kind,
             "n_envs": self.n_envs,
-            "settings": {name: own[name] for name in self.settings},
+            "settings": self.stored_settings(),
             "schedules": {name: _constant(own[name]) for name in self.schedules},
-            "counters": {name: own[name] for name in _COUNTERS},
+            "counters": {name: own[name] for name in self.counters},
             "rng": {"python": random.getstate(), "numpy": to_json(np.random.get_state(legacy=False))},
             "history": list(self.history),
+            **self.own_record(),
         }
         problems: list[str] = []
         if self._last_obs is not None and self.env is not None:
@@ -268,11 +289,12 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
         for problem in now.problems:
             warnings.warn(problem, stacklevel=4)
         tensors, buffers = _named(self.policy, "policy.")
-        if self.reference.network is not None:
-            reference, more = _named(self.reference.network, "reference.")
+        if self.frozen_network is not None:
+            reference, more = _named(self.frozen_network, "reference.")
             tensors, buffers = tensors | reference, buffers | more
         if not now.is_whole:
             tensors |= self._optimizer_tensors()
+        tensors |= {f"own.{name}": tensor for name, tensor in self.own_tensors().items()}
         optimizer = describe_optimizer(self.policy.optimizer)
         record = {"optimizer": optimizer, **now.record, "policy": self.policy.describe()}
         return tensors | now.tensors, to_json(record), buffers
@@ -280,16 +302,17 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
     def _write_state(self, tensors: dict[str, Tensor], record: StoredRecord, folder: Path) -> None:
         """Take over what :meth:`_read_state` gave; ``folder`` is where it comes from, for errors."""
         load_unique(self.policy, part(tensors, "policy."), folder)
-        if self.reference.network is not None:
-            load_unique(self.reference.network, part(tensors, "reference."), folder)
+        if self.frozen_network is not None:
+            load_unique(self.frozen_network, part(tensors, "reference."), folder)
         restore_optimizer(self.policy.optimizer, part(tensors, "optimizer."), record["optimizer"])
-        for name in _COUNTERS:
+        for name in self.counters:
             setattr(self, name, record["counters"][name])
         self.history = list(record["history"])
         if self.env is not None:
             if "environment" in record:
                 self._restore_environment(self.env, record, tensors["episode_starts"])
             _load_rewards(self.env)
+        self.take_own(part(tensors, "own."), record)
         self._snapshot, self._is_updating = None, False
         _restore_generators(record["rng"], tensors)
 
@@ -310,7 +333,7 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
         Raises:
             CheckpointError: Something is unknown, missing, or of another kind.
         """
-        check_fields(dict.fromkeys(_OPTIONAL) | record, _RECORD, "parts of a run")
+        check_fields(dict.fromkeys(_OPTIONAL) | record, {**_RECORD, **cls.own_checks}, "parts of a run")
         settings = {
             name if name in cls.settings else EARLIER_NAMES.get(name, name): value
             for name, value in record["settings"].items()
@@ -318,8 +341,23 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
         record["settings"] = {name: value for name, value in settings.items() if name not in _IGNORED}
         check_fields(record["settings"], cls.settings, "settings of a run", may_lack=True)
         check_fields(record["schedules"], dict.fromkeys(cls.schedules, _SCHEDULE), "schedules of a run")
-        check_fields(record["counters"], _COUNTERS, "counters of a run")
-        check_policy_record(record["policy"])
+        check_fields(record["counters"], cls.counters, "counters of a run")
+        cls.check_policy(record["policy"])
+
+
+class ResumableOnPolicyAlgorithm(ResumableAlgorithm, OnPolicyAlgorithm):
+    """An on-policy algorithm that is saved without pickle and goes on bit for bit."""
+
+    settings: ClassVar[Mapping[str, Check]] = {
+        "n_steps": positive,
+        "gamma": number,
+        "gae_lambda": number,
+        "ent_coef": number,
+        "vf_coef": number,
+        "max_grad_norm": number,
+        "seed": optional(integer),
+    }
+    policy: LanguageModelPolicy
 
 
 @dataclass
@@ -372,7 +410,7 @@ def _named(module: nn.Module, prefix: str) -> tuple[dict[str, Tensor], set[str]]
     return tensors, {f"{prefix}{name}" for name, _ in module.named_buffers()}
 
 
-def _check_spaces(agent: OnPolicyAlgorithm, observation_space: spaces.Dict, action_space: spaces.Discrete) -> None:
+def _check_spaces(agent: BaseAlgorithm, observation_space: spaces.Dict, action_space: spaces.Discrete) -> None:
     """Compare the environment with that of the checkpoint."""
     if agent.observation_space != observation_space or agent.action_space != action_space:
         raise CheckpointError(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from gymnasium import spaces
 
+from textgym.agents.common.observations import longest_prompt
 from textgym.models.loading import rebuild_language_model
 from textgym.models.stored_values import (
     Check,
@@ -28,6 +31,9 @@ from textgym.models.text_model import TextModel
 from textgym.spaces import TokenIds, TokenSpace
 from textgym.values import as_object
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 DTYPES: Mapping[str, torch.dtype] = {
     "float64": torch.float64,
     "float32": torch.float32,
@@ -43,11 +49,12 @@ _OPTIONS: Mapping[str, Check] = {
     "gradient_checkpointing": truth,
     "compile": truth,
     "tolerate_mismatch": truth,
+    "attention": one_of("auto", "eager"),
 }
+_LATER_OPTIONS: Mapping[str, object] = {"tolerate_mismatch": False, "attention": "auto"}
+"""Options that checkpoints of earlier versions lack, with what they stood for."""
 _RECORD: Mapping[str, Check] = {
     "kind": text,
-    # Checkpoints of before the option go on.
-    "options": lambda value: fields(_OPTIONS)({"tolerate_mismatch": False, **as_object(value)}),
     "width": positive,
     "longest_prompt": positive,
     "dtype": one_of(*DTYPES),
@@ -57,13 +64,39 @@ _RECORD: Mapping[str, Check] = {
 }
 
 
-def check_policy_record(record: Mapping[str, object]) -> None:
-    """Check that a record holds what ``LanguageModelPolicy.describe`` gives, and nothing else.
+def _actor_critic_options(value: object) -> bool:
+    return fields(_OPTIONS)({**_LATER_OPTIONS, **as_object(value)})
+
+
+def check_policy_record(record: Mapping[str, object], options: Check = _actor_critic_options) -> None:
+    """Check that a record holds what ``describe`` of a policy gives, and nothing else.
+
+    Args:
+        record: The record.
+        options: Check of the policy's options; by default those of ``LanguageModelPolicy``.
 
     Raises:
         CheckpointError: Something is unknown, missing, or of another kind.
     """
-    check_fields(record, _RECORD, "parts of a policy")
+    check_fields(record, {**_RECORD, "options": options}, "parts of a policy")
+
+
+def describe_policy(
+    kind: str, options: DataclassInstance, observation_space: spaces.Dict, tokens: spaces.Discrete, model: TextModel
+) -> dict[str, object]:
+    """Return the record of a policy: what it is made of besides its weights."""
+    shape = observation_space["input_ids"].shape
+    assert shape is not None
+    return {
+        "kind": kind,
+        "options": dataclasses.asdict(options),
+        "width": shape[0],
+        "longest_prompt": longest_prompt(observation_space),
+        "dtype": dtype_name(model),
+        "actions": int(tokens.n),
+        "tokenizer": [tokens.tokenizer, tokens.fingerprint] if isinstance(tokens, TokenSpace) else None,
+        "source": model.source,
+    }
 
 
 def token_observation_space(width: int, vocabulary: int, longest_prompt: int) -> spaces.Dict:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple, cast
 
@@ -24,10 +25,14 @@ class Segment(NamedTuple):
     stop: int  # one past the last step
     prefix: IntArray  # (n,) ids of the first observation
     prompt_length: int  # how many of them were given, not acted; less than n where a text goes on from the last rollout
+    text: int  # number of the text: in a conversation, all turns of an episode are segments of one text
 
 
 class EpisodeSamples(NamedTuple):
-    """Transitions as Stable-Baselines3's algorithms read them; but for the observations, all are (N,)."""
+    """Transitions as Stable-Baselines3's algorithms read them; but for the observations, all are (N,).
+
+    ``places`` are those that they have in the flat (step, env) arrays of the buffer.
+    """
 
     observations: EpisodeBatch
     actions: Tensor
@@ -35,6 +40,7 @@ class EpisodeSamples(NamedTuple):
     old_log_prob: Tensor
     advantages: Tensor
     returns: Tensor
+    places: IntArray
 
 
 class EpisodeRolloutBuffer(DictRolloutBuffer):
@@ -135,13 +141,22 @@ class EpisodeRolloutBuffer(DictRolloutBuffer):
         self.counted = np.ones((steps, self.n_envs), dtype=bool)
         self.buffer_size = steps
 
+    def text_ids(self) -> IntArray:
+        """Number of the text that each transition belongs to, (T, B): that of environment b are b, b + B, ...
+
+        The first of an environment is the one that goes on from the last rollout, if there is one.
+        """
+        begun = np.cumsum(self.episode_starts > 0, axis=0, dtype=np.int64)
+        return (begun - begun[:1]) * self.n_envs + np.arange(self.n_envs)
+
     def segments(self) -> list[Segment]:
         """All segments of the rollout, by environment and step."""
+        texts = self.text_ids()
         starts = sorted(self._starts, key=lambda start: start[:2])
         places = [(env, step) for env, step, *_ in starts]
         stops = [after[1] if after[0] == now[0] else self.pos for now, after in pairwise([*places, (-1, 0)])]
         return [
-            Segment(env, step, stop, prefix, prompt_length)
+            Segment(env, step, stop, prefix, prompt_length, int(texts[step, env]))
             for (env, step, prefix, prompt_length), stop in zip(starts, stops, strict=True)
             if self.counted[step, env]
         ]
@@ -188,11 +203,8 @@ class EpisodeRolloutBuffer(DictRolloutBuffer):
 
     def samples(self, segments: list[Segment]) -> EpisodeSamples:
         """The transitions of ``segments`` as Stable-Baselines3's algorithms read them."""
-        batch, index = self.episode_batch(segments)
-
-        def pick(array: np.ndarray) -> Tensor:
-            return self._send(array.reshape(-1)[index])
-
+        batch, places = self.episode_batch(segments)
+        pick = partial(self.pick, places=places)
         return EpisodeSamples(
             observations=batch,
             actions=pick(self.actions),
@@ -200,7 +212,12 @@ class EpisodeRolloutBuffer(DictRolloutBuffer):
             old_log_prob=pick(self.log_probs),
             advantages=pick(self.advantages),
             returns=pick(self.returns),
+            places=places,
         )
+
+    def pick(self, array: np.ndarray, places: IntArray) -> Tensor:
+        """Return the numbers (N,) of some transitions, given those of all of them, (T, B)."""
+        return self._send(array.reshape(-1)[places])
 
     def _send(self, array: np.ndarray) -> Tensor:
         """Copy to the device, without waiting for it."""
@@ -208,12 +225,12 @@ class EpisodeRolloutBuffer(DictRolloutBuffer):
 
 
 def split_segments(segments: list[Segment], size: int) -> Iterator[list[Segment]]:
-    """Split segments, in order, into runs of at most about ``size`` transitions."""
+    """Split segments, in order, into runs of about ``size`` transitions; those of one text in a row stay together."""
     chunk: list[Segment] = []
     count = 0
     for segment in segments:
         steps = segment.stop - segment.start
-        if chunk and count + steps > size:
+        if chunk and count + steps > size and chunk[-1].text != segment.text:
             yield chunk
             chunk, count = [], 0
         chunk.append(segment)

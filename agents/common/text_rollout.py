@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import NamedTuple
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -17,22 +14,13 @@ from torch import Tensor
 
 from textgym.agents.common.language_model_policy import Decision
 from textgym.agents.common.observations import require_texts, to_tensors
-from textgym.agents.common.on_policy_state import ResumableOnPolicyAlgorithm
-from textgym.agents.common.rollout_buffer import EpisodeRolloutBuffer
+from textgym.agents.common.text_agent import Finished, TextAgent
 from textgym.envs.types import Info
 from textgym.text.batching import length_batches
 from textgym.types import BoolArray, FloatArray
 
 
-class Finished(NamedTuple):
-    """A text that a rollout finished: after which step, in which environment, and its last info."""
-
-    step: int
-    env: int
-    info: Info
-
-
-class TextRolloutAlgorithm(ResumableOnPolicyAlgorithm):
+class TextRolloutAlgorithm(TextAgent):
     """An on-policy algorithm whose rollouts end after a number of steps or of whole texts.
 
     The loop is that of Stable-Baselines3. It remembers the state at its beginning, keeps the infos of finished texts,
@@ -41,16 +29,12 @@ class TextRolloutAlgorithm(ResumableOnPolicyAlgorithm):
     Attributes:
         rollout_texts: Texts of a rollout, in all environments together; ``None``: it ends after ``n_steps`` steps.
         batch_size, micro_batch_size: Transitions that are read at once, about; the second one counts if given.
-        finished: The texts that the last rollout finished.
         seconds: Time of the last iteration by part: rollout, reference, update.
     """
 
-    rollout_buffer: EpisodeRolloutBuffer
     rollout_texts: int | None
     batch_size: int
     micro_batch_size: int | None
-    finished: list[Finished]
-    seconds: dict[str, float]
     _last_episode_starts: np.ndarray  # (B,)
 
     def _update_current_progress_remaining(self, num_timesteps: int, total_timesteps: int) -> None:
@@ -77,8 +61,7 @@ class TextRolloutAlgorithm(ResumableOnPolicyAlgorithm):
         self.policy.set_training_mode(False)
         buffer.reset()
         callback.on_rollout_start()
-        if self.rollout_texts is not None and not np.all(self._last_episode_starts):
-            self._begin_new_texts(env)
+        self.begin_rollout(env)
         left = np.full(env.num_envs, (self.rollout_texts or 0) // env.num_envs)  # (B,) texts still to be written
         counted: list[BoolArray] = []
         while left.any() if self.rollout_texts is not None else n_steps < n_rollout_steps:
@@ -113,7 +96,13 @@ class TextRolloutAlgorithm(ResumableOnPolicyAlgorithm):
         """The texts so far, as the environments showed them last."""
         return require_texts(self._last_obs)
 
-    def _begin_new_texts(self, env: VecEnv) -> None:
+    def begin_rollout(self, env: VecEnv) -> None:
+        """Let a rollout of whole texts begin with new prompts, where texts are under way."""
+        if self.rollout_texts is not None and not np.all(self._last_episode_starts):
+            self.begin_new_texts(env)
+
+    def begin_new_texts(self, env: VecEnv) -> None:
+        """Begin with new prompts in all environments."""
         self._last_obs = require_texts(env.reset())
         self._last_episode_starts = np.ones(env.num_envs, dtype=bool)
         self._tokens_so_far = np.zeros(env.num_envs, dtype=np.int64)
@@ -153,9 +142,3 @@ class TextRolloutAlgorithm(ResumableOnPolicyAlgorithm):
             actions = torch.from_numpy(buffer.actions.reshape(-1)[index]).to(self.device)
             numbers.reshape(-1)[index] = score(batch, actions).flatten().cpu().numpy()
         return numbers
-
-    @contextmanager
-    def _timed(self, part: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.seconds[part] += time.perf_counter() - start

@@ -14,14 +14,12 @@ from textgym.data.columns import name_references
 from textgym.errors import DataError
 from textgym.naming import argument
 from textgym.tasks.base import demonstrated, prompt_of
-from textgym.text.batching import length_batches
 from textgym.text.tokenizer import Tokenizer
 from textgym.text.turns import encode_turns
 from textgym.types import Dataset, Example, Message, Prompt, Task
 
 _MANY_LONG = 0.05
 """Share of responses longer than the budget from which on a warning is worth it."""
-_POOL = 64  # batches whose texts are sorted by length together, so that little padding is computed
 
 
 class TokenPair(NamedTuple):
@@ -73,7 +71,7 @@ def encode_pairs(
             )
             behind = len(said) + len(response)
             left = (context_length or math.inf) - behind if room is None else room(len(response)) - len(said)
-            fitting = _fit_prompt(prompt, tokenizer, ids, left)
+            fitting = fit_prompt(prompt, tokenizer, ids, left)
             too_long += fitting is None
             if fitting is not None:
                 pairs.append(TokenPair([*fitting, *said], response))
@@ -118,7 +116,7 @@ def warn_of_long_responses(pairs: Sequence[TokenPair], max_new_tokens: int) -> N
         )
 
 
-def _fit_prompt(prompt: Prompt, tokenizer: Tokenizer, ids: list[int], room: float) -> list[int] | None:
+def fit_prompt(prompt: Prompt, tokenizer: Tokenizer, ids: list[int], room: float) -> list[int] | None:
     """Return the prompt in at most ``room`` tokens; ``None`` if what stands around the document is longer already."""
     if len(ids) <= room:
         return ids
@@ -128,15 +126,3 @@ def _fit_prompt(prompt: Prompt, tokenizer: Tokenizer, ids: list[int], room: floa
         return tokenizer.encode_prompts([prompt], int(room))[0].ids
     except ValueError:
         return None
-
-
-def endless_batches(pairs: Sequence[TokenPair], size: int, rng: np.random.Generator) -> Iterator[list[TokenPair]]:
-    """Endless batches of texts of similar length, in random order."""
-    while True:
-        order = rng.permutation(len(pairs))
-        for pool in np.array_split(order, math.ceil(len(order) / (_POOL * size))):
-            chosen = [pairs[i] for i in pool]
-            lengths = [len(pair.prompt) + len(pair.response) for pair in chosen]
-            batches = length_batches(lengths, max_rows=size, longest_first=False, even=True)
-            for k in rng.permutation(len(batches)):
-                yield [chosen[i] for i in batches[k]]

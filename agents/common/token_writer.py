@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from textgym.agents.common.cache_pool import CachePool
 from textgym.agents.common.observations import read_ids, to_tensors
@@ -19,10 +20,11 @@ class TokenWriter:
 
     Args:
         model: Read at every call; its weights may change between calls.
+        logits: How logits (n, V) follow from states (n, H), where it is not ``model.logits``.
     """
 
-    def __init__(self, model: TextModel) -> None:
-        self.model = model
+    def __init__(self, model: TextModel, logits: Callable[[Tensor], Tensor] | None = None) -> None:
+        self.model, self._logits = model, logits or model.logits
         self._caches = CachePool(model)
 
     @torch.no_grad()
@@ -31,7 +33,7 @@ class TokenWriter:
     ) -> IntArray:
         """Choose the next token of every text; arguments as in :meth:`~textgym.types.Agent.act`."""
         texts = read_ids(to_tensors(observations, self.model.device))
-        logits = self.model.logits(self._caches.hidden(texts))  # (n, V)
+        logits = self._logits(self._caches.hidden(texts))  # (n, V)
         tokens = logits.argmax(-1) if greedy else sample_tokens(logits, generator).tokens
         return tokens.cpu().numpy()
 

@@ -120,6 +120,16 @@ class GymVecEnv(VecEnv):
         self._reset_options()
         return cast("VecEnvObs", observations)
 
+    def seed_each(self, seeds: Sequence[int]) -> None:
+        """Seed every copy by itself at the next reset; copies with equal seeds are given the same prompts.
+
+        Raises:
+            ValueError: There are not as many seeds as copies.
+        """
+        if len(seeds) != self.num_envs:
+            raise ValueError(f"expected {self.num_envs} seeds, one per copy, got {len(seeds)}; give as many")
+        self._seeds = list(seeds)
+
     def step_async(self, actions: np.ndarray) -> None:
         """Remember the actions for :meth:`step_wait`."""
         self._actions = actions
@@ -222,6 +232,16 @@ class MonitoredTexts(VecMonitor):
     def __repr__(self) -> str:
         """Return what the environment within says of itself."""
         return f"<{type(self).__name__}{self.venv}>"
+
+
+def seed_copies(venv: VecEnv, seeds: Sequence[int]) -> None:
+    """Seed every copy of a ``make_vec_env`` environment by itself at the next reset, whatever wraps them.
+
+    Raises:
+        TypeError: The environment is another one.
+        ValueError: There are not as many seeds as copies.
+    """
+    _adapter(venv).seed_each(seeds)
 
 
 def get_vec_state(venv: VecEnv) -> EnvState:

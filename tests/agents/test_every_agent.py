@@ -11,14 +11,37 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from stable_baselines3.common.callbacks import BaseCallback
 
 from textgym.agents import AGENTS, make_vec_env, resolve_agent
+from textgym.agents.common.language_model_policy import LanguageModelPolicy
+from textgym.agents.facts import facts_of
 from textgym.agents.fixed import Greedy, Human, Random, Scripted
-from textgym.errors import CheckpointError, ConsentError
+from textgym.agents.registry import can_learn
+from textgym.errors import CheckpointError, ConsentError, MissingExtraError
+from textgym.evaluation.core import text_model_of
 from textgym.testing import check_agent
 from textgym.types import Example, Message
 
 TINY = {"max_prompt_tokens": 32, "max_new_tokens": 4}
+
+
+def load(name: str) -> Any:
+    """The class of an agent; a test is skipped where an optional package is not installed."""
+    try:
+        return resolve_agent(name)
+    except MissingExtraError as error:
+        pytest.skip(str(error))
+
+
+def load_learner(name: str, *, samples: bool = False, policy: bool = False) -> Any:
+    """The class of an agent that learns (and samples, with such a policy); a test is skipped for another one."""
+    kind = load(name)
+    if policy and facts_of(kind).policy is not LanguageModelPolicy:
+        pytest.skip(f"{name} has no actor-critic policy")
+    if not can_learn(kind) or (samples and not facts_of(kind).samples):
+        pytest.skip(f"{name} learns nothing" if not can_learn(kind) else f"{name} learns from texts that it is given")
+    return kind
 
 
 @pytest.mark.parametrize("name", AGENTS)
@@ -26,11 +49,51 @@ def test_every_agent_conforms(
     name: str, model_folder: Path, env_ids: tuple[str, str], length_reward: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("builtins.input", lambda _: "A person's text.")
-    kind = resolve_agent(name)
+    kind = load(name)
     if kind.grain == "episode":
-        check_agent(name, env_ids[1], reward=length_reward)
+        check_agent(name, env_ids[1], model=str(model_folder), reward="length")
     else:
         check_agent(name, env_ids[0], model=str(model_folder), reward=length_reward, **TINY)
+
+
+class SaveAtSecond(BaseCallback):
+    """Saves when the second rollout begins."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder, self.begun = folder, 0
+
+    def _on_rollout_start(self) -> None:
+        self.begun += 1
+        if self.begun == 2:
+            self.model.save(self.folder)
+
+    def _on_step(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_a_run_goes_on_bit_for_bit_from_a_checkpoint_in_it(
+    name: str, model_folder: Path, env_ids: tuple[str, str], length_reward: Any, tmp_path: Path
+) -> None:
+    kind = load_learner(name, samples=True)
+
+    def make_env(seed: int) -> Any:
+        return make_vec_env(env_ids[0], 4, seed, model=str(model_folder), reward=length_reward, **TINY)
+
+    run = kind.create(make_env(0), str(model_folder), seed=3, device="cpu", learning_rate=1e-3)
+    steps = 2 * run.steps_per_iteration
+    run.learn(steps, callback=SaveAtSecond(tmp_path / "saved"))
+    torch.manual_seed(123)
+    np.random.seed(123)
+    again = kind.load(tmp_path / "saved", env=make_env(77), device="cpu")
+    assert 0 < again.num_timesteps < run.num_timesteps
+    again.learn(steps - again.num_timesteps, reset_num_timesteps=False)
+    left, right = run.get_state().tensors, again.get_state().tensors
+    assert left.keys() == right.keys()
+    assert all(torch.equal(tensor, right[name]) for name, tensor in left.items())
+    drop = {"tokens_per_second": 0.0}
+    assert [{**record, **drop} for record in run.history] == [{**record, **drop} for record in again.history]
 
 
 def test_random_tokens_are_all_drawn() -> None:
@@ -132,19 +195,22 @@ def test_agents_of_other_folders_are_refused(tmp_path: Path) -> None:
             Random.load(tmp_path / "agent")
 
 
-@pytest.mark.parametrize("name", ["ppo", "reinforce", "sft"])
+@pytest.mark.parametrize("name", AGENTS)
 def test_create_makes_an_agent_from_options(name: str, model_folder: Path, env_ids: tuple[str, str]) -> None:
-    env = make_vec_env(env_ids[0], 2, 0, model=str(model_folder), **TINY)
-    agent = resolve_agent(name).create(env, str(model_folder), learning_rate=0.5, max_grad_norm=3.0, seed=7)
-    assert (agent.seed, agent.max_grad_norm) == (7, 3.0)
-    assert agent.text_model.tokenizer.fingerprint == env.action_space.fingerprint
+    kind = load_learner(name)
+    env = make_vec_env(env_ids[0], 4, 0, model=str(model_folder), **TINY)
+    option = {"trpo": "cg_damping", "q_learning": "initial_value", "sarsa": "initial_value"}.get(name, "max_grad_norm")
+    agent = kind.create(env, str(model_folder), learning_rate=0.5, seed=7, **{option: 3.0})
+    assert (agent.seed, vars(agent)[option]) == (7, 3.0)
+    model = text_model_of(agent)
+    assert model is None or model.tokenizer.fingerprint == env.action_space.fingerprint
     with pytest.raises(TypeError, match=r"unexpected keyword argument 'learning_rat'\. Did you mean 'learning_rate'"):
-        resolve_agent(name).create(env, str(model_folder), learning_rat=0.5)
+        kind.create(env, str(model_folder), learning_rat=0.5)
 
 
-@pytest.mark.parametrize("name", ["ppo", "reinforce"])
+@pytest.mark.parametrize("name", AGENTS)
 def test_constructors_say_what_is_wrong_and_take_an_id(name: str, env_ids: tuple[str, str]) -> None:
-    kind: Any = resolve_agent(name)
+    kind = load_learner(name, samples=True, policy=True)
     with pytest.raises(TypeError, match=r"unexpected keyword argument 'gama'\. Did you mean 'gamma'"):
         kind("CausalLMPolicy", None, gama=1.0)
     with pytest.raises(TypeError, match=r"an option of the policy: give policy_kwargs=\{'lora_rank': \.\.\.\}, or use"):

@@ -278,7 +278,7 @@ def test_the_values_of_a_rollout_are_those_of_its_observations(critic: str, make
     agent.collect_rollouts(agent.env, callback, agent.rollout_buffer, agent.n_steps)
     assert np.array_equal(seen[0], agent.rollout_buffer.values)
     buffer, width = agent.rollout_buffer, agent.observation_space["input_ids"].shape[0]
-    for env, start, stop, prefix, _ in buffer.segments():
+    for env, start, stop, prefix, *_ in buffer.segments():
         for step in range(start, stop):
             ids = [*prefix, *buffer.actions[start:step, env, 0]]
             row = torch.zeros(1, width, dtype=torch.long)

@@ -11,7 +11,7 @@ import pytest
 
 from textgym.agents.facts import AgentFacts
 from textgym.agents.options import Option, agent_options, argument_help, checked_options, present_names
-from textgym.agents.registry import AGENTS, resolve_agent
+from textgym.agents.registry import installed_agents, resolve_agent
 from textgym.errors import ConsentError
 from textgym.security.consent import names_from
 
@@ -191,7 +191,10 @@ def test_arguments_of_types_for_type_checkers_only() -> None:
     assert [(option.name, option.type) for option in agent_options(Anything)][-2:] == [("rounds", int), ("frame", int)]
 
 
-@pytest.mark.parametrize("name", ["ppo", "reinforce", "sft"])
+@pytest.mark.parametrize(
+    "name",
+    ["ppo", "reinforce", "reinforce_pp", "rloo", "grpo", "sb3_ppo", "sft", "dpo", "kto", "expert_iteration", "awr"],
+)
 def test_counts_of_agents_are_at_least_1(name: str) -> None:
     kind = resolve_agent(name)
     counts = [option.name for option in agent_options(kind) if option.type is int]
@@ -199,6 +202,37 @@ def test_counts_of_agents_are_at_least_1(name: str) -> None:
     for count in counts:
         with pytest.raises(ValueError, match=f"expected {count} of at least [12], got 0"):
             checked_options(kind, {count: 0})
+
+
+class Derived(Writer):
+    """Writes more.
+
+    :param pages: Pages to write,
+        each of them long
+        (at least 1)
+    :param ink: Colour of the ink
+
+    :return: Nothing.
+
+    Args:
+        rate: Rate of writing here.
+    """
+
+    def __init__(self, env: Any, pages: int = 3, ink: str = "blue", **options: Any) -> None:
+        super().__init__(env, **options)
+
+
+def test_a_subclass_describes_what_it_hands_on_and_fields_of_sphinx_are_read() -> None:
+    """Stable-Baselines3 describes arguments so."""
+    found = {option.name: option.help for option in agent_options(Derived)}
+    assert found["pages"] == "Pages to write, each of them long (at least 1)"
+    assert found["ink"] == "Colour of the ink"
+    assert found["rate"] == "Rate of writing here."
+    assert found["decay"] == "Of learning."
+
+
+def test_agents_with_optional_packages_are_listed_where_these_are_installed() -> None:
+    assert {"ppo", "sb3_ppo", "a2c", "random"} <= set(installed_agents())
 
 
 def test_argument_help_of_a_class_without_a_section() -> None:
@@ -234,7 +268,7 @@ def test_names_of_the_table_need_no_consent(tmp_path: Path) -> None:
 
 
 def test_every_option_of_every_agent_has_a_default_that_fits_and_a_help_text() -> None:
-    for name in AGENTS:
+    for name in installed_agents():
         for option in agent_options(resolve_agent(name)):
             assert option.help, f"{name}: {option.name}"
             assert option.default is None or isinstance(option.default, (option.type, int)), f"{name}: {option.name}"

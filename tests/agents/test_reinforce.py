@@ -81,7 +81,7 @@ def test_a_subclass_may_have_facts_of_its_own(make_reinforce: Any, monkeypatch: 
 def test_loss_by_hand(make_reinforce: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     values, log_probs, entropy = torch.tensor([[1.0], [2.0]]), torch.tensor([-1.0, -2.0]), torch.tensor([0.1, 0.3])
     returns, advantages = torch.tensor([2.0, 0.0]), torch.tensor([0.5, -1.0])
-    sample = EpisodeSamples(None, None, None, None, advantages, returns)  # type: ignore[arg-type]
+    sample = EpisodeSamples(None, None, None, None, advantages, returns, None)  # type: ignore[arg-type]
     for baseline, expected in (("mean", -0.85), ("learned", -0.6)):
         agent = make_reinforce(baseline, ent_coef=0.5, vf_coef=0.1)
         monkeypatch.setattr(agent.policy, "evaluate_actions", lambda *_: (values, log_probs, entropy))

@@ -289,10 +289,13 @@ def test_options_are_named_after_settings_and_their_defaults_stand_there_only(
 @pytest.mark.parametrize(
     ("command", "default"),
     [
-        ("sft", "--steps <int> Training length: tokens of the agent, or optimizer steps of sft. Default: 500."),
+        (
+            "sft",
+            "Training length: tokens of the agent, or optimizer steps if it samples none. Default: 500.",
+        ),
         (
             "train --agent sft",
-            "--steps <int> Training length: tokens of the agent, or optimizer steps of sft. Default: 500.",
+            "Training length: tokens of the agent, or optimizer steps if it samples none. Default: 500.",
         ),
         ("train", "--n-envs <int> Parallel environments. Default: 64."),
         ("train", "Held-out prompts to evaluate on, before and after training. Default: 300."),

@@ -11,7 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from textgym.agents.registry import AGENTS
+from textgym.agents.registry import installed_agents
 from textgym.cli import app as cli
 from textgym.cli.agent_options import agent_parameters
 from textgym.cli.suggestions import SYNONYMS
@@ -78,7 +78,7 @@ def python_names(path: str) -> re.Pattern[str]:
 
 
 ALL = dict(commands())
-WITH_AGENTS = [*ALL, *(f"train --agent {agent}" for agent in AGENTS)]
+WITH_AGENTS = [*ALL, *(f"train --agent {agent}" for agent in installed_agents())]
 
 
 @pytest.mark.parametrize("path", WITH_AGENTS)
@@ -143,7 +143,7 @@ def test_hints_name_the_command_and_the_agent(command: str, message: str) -> Non
         ("rlhf --overlap 5", "expected --annotators of at least 5, as many as --overlap, got 3"),
         ("train --n-envs 100000", "expected --n-envs of at most 65,536, got 100000; lower it"),
         ("train --kl-target 2 --kl-coef 0", "expected --kl-coef above 0 with --kl-target 2.0, which multiplies it"),
-        ("train --agent trpo", "human or 'module:Class' as --agent, got agent 'trpo'."),
+        ("train --agent acktr", "human or 'module:Class' as --agent, got agent 'acktr'."),
         ("train --device gpu", "expected --device to be auto, cpu or cuda, got 'gpu'; choose one"),
         ("feedback export no.db x --form cvs", "Did you mean 'csv'?"),
         ("feedback sample no.db --mode comprae", "expected --mode out of compare, rank, rate, edit, natural, got"),
@@ -200,6 +200,8 @@ def test_words_of_the_user_are_never_translated() -> None:
         ("train --init-kl-coef 1", "--kl-coef"),
         ("train --beta 1", "--kl-coef"),
         ("train --agent reinforce --target-kl 1", "--kl-target"),
+        ("train --agent rloo --num-generations 2", "--group-size"),
+        ("train --agent grpo --epsilon-high 0.28", "--clip-range-high"),
         ("train --num-envs 1", "--n-envs"),
         ("train --dataset x", "--data"),
         ("train --text-column x", "--prompt-column"),
@@ -229,8 +231,10 @@ def test_every_synonym_leads_to_an_option_of_some_command() -> None:
 
 
 def test_an_option_of_another_agent_or_command_is_told() -> None:
-    assert "It is an option of --agent ppo and reinforce." in mistake("train --agent sft --kl-coef 0.1")
-    assert "It is an option of --agent ppo." in mistake("train --agent reinforce --clip-range 0.1")
+    having = "ppo, reinforce, reinforce_pp, rloo and grpo"
+    assert f"It is an option of --agent {having}." in mistake("train --agent sft --kl-coef 0.1")
+    assert "It is an option of --agent reinforce." in mistake("train --agent ppo --baseline mean")
+    assert "It is an option of --agent ppo, reinforce_pp, rloo, " in mistake("train --agent reinforce --clip-range 1")
     assert "It is an option of textgym play." in mistake("train --choices 3")
     assert "only its id: textgym train TextSumm-v0." in mistake("train --env x")
 

@@ -11,9 +11,10 @@ import pytest
 from textgym.envs.choice import EnvChoice
 from textgym.feedback import By, FeedbackStore, answer_compare
 from textgym.feedback.records.parsing import question_to_json
+from textgym.feedback.sources import read_feedback
 from textgym.feedback.types import Question
 from textgym.rlhf.rounds import Loop, RlhfSettings, Round, collect_answers
-from textgym.training.reward_feedback import read_feedback, warn_of_excluded
+from textgym.training.reward_feedback import warn_of_excluded
 from textgym.training.run_folder import RunFolder
 
 

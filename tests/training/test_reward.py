@@ -24,6 +24,7 @@ from textgym.feedback import (
     split_records,
     write_records,
 )
+from textgym.feedback.sources import read_feedback
 from textgym.feedback.types import (
     Choice,
     Comparison,
@@ -38,7 +39,7 @@ from textgym.reward_models import EmbeddingRewardModel, RewardEnsemble, load_rew
 from textgym.reward_models.evidence import Candidate
 from textgym.tasks import Summarization, prompt_text
 from textgym.training.reward import _how_to_use
-from textgym.training.reward_feedback import read_feedback, reference_texts, understand, warn_of_bare_prompts
+from textgym.training.reward_feedback import reference_texts, understand, warn_of_bare_prompts
 from textgym.training.run_folder import RunFolder
 
 FILLER = ("council", "bridge", "road", "voted", "closed", "opened", "mayor")

@@ -100,7 +100,8 @@ TrainedAgent = Annotated[
     str,
     typer.Option(
         "--agent",
-        help="Agent: ppo, reinforce, sft, or module:Class (random, greedy, scripted and human are only evaluated).",
+        help="Agent: ppo, reinforce, sft, dpo, another of docs/agents.md, or module:Class; those that have nothing to "
+        "train are evaluated.",
     ),
 ]
 Agent = Annotated[
@@ -192,10 +193,14 @@ AcceptChangedData = Annotated[
 SaveEvery = Annotated[
     int,
     typer.Option(
-        "--save-every", help="Interval between checkpoints, in iterations, or optimizer steps of supervised training."
+        "--save-every",
+        help="Interval between checkpoints, in iterations, or optimizer steps where nothing is sampled.",
     ),
 ]
-Steps = Annotated[int, typer.Option("--steps", help="Training length: tokens of the agent, or optimizer steps of sft.")]
+Steps = Annotated[
+    int,
+    typer.Option("--steps", help="Training length: tokens of the agent, or optimizer steps if it samples none."),
+]
 Minutes = Annotated[float, typer.Option("--minutes", help="Train for about this many minutes instead of --steps.")]
 NEnvs = Annotated[int, typer.Option("--n-envs", help="Parallel environments.")]
 Annotator = Annotated[

@@ -20,6 +20,7 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
     ),
     "--budget": ("tokens", "seconds", "labels", "total-timesteps", "timesteps", "total-steps", "steps", "minutes"),
     "--clip-range": ("cliprange", "clip-eps", "clip-epsilon", "epsilon", "clip-coef"),
+    "--clip-range-high": ("epsilon-high", "clip-higher", "cliprange-high", "clip-ratio-high"),
     "--clip-range-vf": ("cliprange-value", "clip-value"),
     "--data": ("dataset", "dataset-name", "dataset-path", "data-path", "data-file", "train-file", "input-file", "file"),
     "--device": ("cuda", "gpu", "use-cpu", "no-cuda"),
@@ -29,6 +30,7 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "--feedback": ("preferences", "preference-data", "preference-file", "comparison-file"),
     "--gae-lambda": ("lam", "lambda", "lmbda"),
     "--gamma": ("discount", "discount-factor"),
+    "--group-size": ("num-generations", "rloo-k", "n-generations", "samples-per-prompt", "k"),
     "--held-out": ("validation-split", "validation-fraction", "eval-fraction", "test-size"),
     "--kl-coef": ("init-kl-coef", "beta", "kl-beta", "kl-penalty", "kl-coeff", "kl-coefficient", "kl-weight"),
     "--kl-horizon": ("horizon",),
@@ -150,11 +152,14 @@ def _in_another_agent(name: str, context: Any) -> str:
     """Return which other agents have an option, for the command that trains them."""
     if "agent" not in {param.name for param in context.command.params} or context.command.name != "train":
         return ""
-    from textgym.agents.registry import AGENTS
+    from textgym.agents.registry import installed_agents
     from textgym.cli.agent_options import agent_parameters
 
-    having = [agent for agent in AGENTS if _same(name, _all_options(agent_parameters(agent, set()))) is not None]
-    return f" It is an option of --agent {' and '.join(having)}." if having else ""
+    having = [
+        agent for agent in installed_agents() if _same(name, _all_options(agent_parameters(agent, set()))) is not None
+    ]
+    listed = " and ".join(filter(None, (", ".join(having[:-1]), *having[-1:])))
+    return f" It is an option of --agent {listed}." if having else ""
 
 
 def _in_another_command(name: str, context: Any) -> str:

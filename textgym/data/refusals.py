@@ -131,9 +131,9 @@ _FOREIGN = (
     Foreign(
         "a log of actions and rewards",
         _has(_ANSWERS, ["reward", "rewards"]),
-        "Its actions are no references, since bad ones are logged too, and no command learns from logs. For "
-        "references, write the good actions to a file without rewards. To use its states as prompts only, name their "
-        "column",
+        "Its actions are no references, since bad ones are logged too: textgym train ENV_ID --agent awr --log FILE "
+        "learns from such a file, and ilql does. For references, write the good actions to a file without rewards. To "
+        "use its states as prompts only, name their column",
         _ANSWERS,
     ),
     Foreign(

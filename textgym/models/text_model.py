@@ -264,6 +264,10 @@ class TextModel(TrainableNetwork, ABC):
         """
         self.precision = _checked(precision)
 
+    def attend_eagerly(self) -> None:
+        """Compute attention operation by operation: of fused kernels there are no second derivatives."""
+        self.network.set_attn_implementation("eager")
+
     def recompute_activations(self) -> None:
         """Keep one activation per layer and compute the others again in the backward pass, for memory."""
         # Newer releases of transformers call it by the first name.

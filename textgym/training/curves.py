@@ -71,7 +71,8 @@ def plot_run(
         if "loss" in names and "reward" not in names:
             rows = [row for row in log if row.get("loss") is not None]
             steps = [row["timesteps"] for row in rows]
-            plot_loss(run.path / CURVES[0], [row["loss"] for row in rows], "loss, nats per token", steps)
+            label = "loss" if "accuracy" in names else "loss, nats per token"
+            plot_loss(run.path / CURVES[0], [row["loss"] for row in rows], label, steps)
         else:
             plot_learning(run.path / CURVES[0], log, *sides, labels=labels)
         if "kl" in names:

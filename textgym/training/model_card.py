@@ -16,6 +16,7 @@ _UNITS: Mapping[str, str] = {
     "length": "tokens",
     "eos": "share of texts that end",
     "held-out loss": "nats per token of the references",
+    "held-out preference accuracy": "ties count half",
 }
 
 
@@ -67,7 +68,7 @@ def _measures(summary: JsonObject, own: Collection[str]) -> str:
     rows = [(_named(name), _bounds(before.get(name)), _bounds(after.get(name))) for name in (after or before)]
     known = {name: summary.get(name) or {} for name in own}
     rows += [
-        (_named(f"held-out {name}"), _short(each.get("before")), _short(each["after"]))
+        (_named(f"held-out {name.replace('_', ' ')}"), _short(each.get("before")), _short(each["after"]))
         for name, each in known.items()
         if each.get("after") is not None
     ]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from textgym import console
 from textgym.agents.common.vec_env import env_attribute
-from textgym.agents.facts import AgentFacts, Timed, facts_of, unit_of
+from textgym.agents.facts import AgentFacts, Sourced, Timed, facts_of, unit_of
 from textgym.agents.registry import resolve_agent
 from textgym.envs.choice import with_budgets
 from textgym.errors import CheckpointError, NoCheckpointError
@@ -146,6 +146,8 @@ def resume(run: RunFolder, consent: Collection[str] = (), *, accept_changed_data
     training = Training(run, settings, agent, env, eval_set, sheet, steps, resumed=True)
     # Before anything is forgotten: with other data, the folder stays as it is.
     _prepare(training, accept_changed_data, {})
+    for change in agent.changed_sources() if isinstance(agent, Sourced) else ():
+        console.warn(change)
     run.truncate_logs(agent.num_timesteps)
     set_aside_newer(folder)
     console.say(

@@ -21,6 +21,7 @@ from textgym.evaluation.loading import load_model, require_context
 from textgym.evaluation.reward_guard import guarded_reward
 from textgym.feedback import FeedbackStore, add_accuracy, write_records
 from textgym.feedback.annotators.by_reward import AnnotatorReward, annotator_reward
+from textgym.feedback.sources import is_project, read_feedback
 from textgym.feedback.types import Record
 from textgym.hub import SHIPPED
 from textgym.models.device import pick_device
@@ -48,8 +49,6 @@ from textgym.training.reward_feedback import (
     ReadFeedback,
     attention_of,
     choice_of_feedback,
-    is_project,
-    read_feedback,
     reference_texts,
     simulate_comparisons,
     understand,

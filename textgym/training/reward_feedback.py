@@ -14,8 +14,7 @@ from textgym.evaluation.sampling import Sampling, sample_contexts, sample_respon
 from textgym.feedback import FeedbackStore
 from textgym.feedback.annotators.by_reward import AnnotatorReward
 from textgym.feedback.annotators.comparisons import compare_samples, draw_examples
-from textgym.feedback.projects import describe_left_out
-from textgym.feedback.records.files import load_records, not_none
+from textgym.feedback.sources import is_project
 from textgym.feedback.statistics.opposition import Attention
 from textgym.feedback.types import Comparison, Record
 from textgym.models.text_model import TextModel
@@ -47,26 +46,6 @@ def understand(records: Sequence[Record], criterion: str | None, held_out: float
     """Read what records say; arguments and errors as for :func:`~textgym.reward_models.evidence.read_split`."""
     read, usable = Reader(), compared_records(graded_by(records, criterion))
     return ReadFeedback(list(records), usable, read_split(usable, held_out=held_out, seed=seed, read=read), read)
-
-
-def read_feedback(source: str | Path) -> list[Record]:
-    """Return the records of a project of ``textgym feedback``, or of a file of any shape, which is named.
-
-    Answers of annotators who were excluded from a project are left out, which is said.
-
-    Raises:
-        DataError: It holds something else.
-        FileNotFoundError: There is no such file.
-    """
-    if not is_project(source):
-        loaded = load_records(source)
-        for line in loaded.lines:
-            console.say(line)
-        return not_none(loaded.records, source)
-    with FeedbackStore(source) as store:
-        if left_out := describe_left_out(store):
-            console.remark(left_out)
-        return store.records()
 
 
 def warn_of_bare_prompts(template: str | None, records: Sequence[Record], source: str | Path) -> None:
@@ -116,14 +95,6 @@ def warn_of_excluded(source: str | Path, kept: Sequence[Record]) -> None:
             f"the run began with {count:,} answers of annotators who were excluded from {str(source)!r} since, and "
             "goes on with them; start a new fit to leave them out"
         )
-
-
-def is_project(source: str | Path) -> bool:
-    """Return whether a file is a database, by its first bytes (https://www.sqlite.org/fileformat.html)."""
-    if not Path(source).is_file():
-        return False
-    with open(source, "rb") as file:
-        return file.read(16) == b"SQLite format 3\0"
 
 
 def choice_of_feedback(

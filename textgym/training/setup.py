@@ -9,7 +9,7 @@ import gymnasium as gym
 
 from textgym.agents.common.vec_env import env_attribute, make_vec_env
 from textgym.agents.facts import facts_of, grain_of
-from textgym.agents.options import checked_options
+from textgym.agents.options import agent_options, checked_options
 from textgym.agents.registry import resolve_agent
 from textgym.envs.arguments import without_remark_on_reward
 from textgym.envs.choice import id_of_grain, token_level_id, with_budgets
@@ -76,6 +76,10 @@ def make_agent(settings: TrainSettings, env: Any) -> Agent:
     """Make the untrained agent for an environment of its grain."""
     kind = resolve_agent(settings.agent)
     options = checked_options(kind, settings.options)
+    # Environments of the episode grain have no budgets: an agent that writes their texts with a model takes them.
+    budgets = {"max_prompt_tokens": settings.max_prompt_tokens, "max_new_tokens": settings.max_new_tokens}
+    known = {option.name for option in agent_options(kind)}
+    options |= {name: value for name, value in budgets.items() if name in known and value is not None}
     return kind.create(env, settings.model, seed=settings.seed, device=settings.device, **options)
 
 

@@ -102,4 +102,5 @@ _LOCATE: Mapping[str, Callable[[str], str]] = {
     "annotator": _stable_reward,
     "embeddings": stable_name,
     "feedback": absolute_if_exists,
+    "log": absolute_if_exists,
 }

@@ -332,7 +332,7 @@ def show_results(training: Training, before: Evaluation, after: Evaluation) -> N
     for name in _measures(training.agent, training.eval_set.task):
         first, last = (training.run.summary()[name].get(side) for side in ("before", "after"))
         if first is not None and last is not None:
-            console.say(f"\nHeld-out {name}: {first:.3f} -> {last:.3f}")
+            console.say(f"\nHeld-out {name.replace('_', ' ')}: {first:.3f} -> {last:.3f}")
     run, folder = training.run, Path(training.run.shown)
     result = f"Model: {folder / 'model'}" if text_model_of(training.agent) is not None else f"Agent: {folder / 'agent'}"
     curves = f"   curves: {folder / SHEET}" if (run.path / SHEET).is_file() else ""

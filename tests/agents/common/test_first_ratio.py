@@ -225,11 +225,11 @@ def test_distributions_are_looked_up_by_text(make_network: Any) -> None:
         first = FirstRatio(model)
         first.remember(texts, torch.tensor([1, 2]), torch.tensor(before).log())
         if is_right:
-            first.compare_all(batch, logits)
+            first.compare_all(batch.last_tokens(), logits)
             assert first._is_done
         else:
             with pytest.raises(ModelError, match=RATIO):
-                first.compare_all(batch, logits)
+                first.compare_all(batch.last_tokens(), logits)
 
 
 def test_weights_that_changed_since_the_rollout_are_no_mistake(make_network: Any) -> None:

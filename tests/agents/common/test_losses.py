@@ -15,8 +15,11 @@ from textgym.agents.common.losses import (
     clipped_value_loss,
     generalized_advantages,
     kl_estimates,
+    kl_loss,
+    mean_of_texts,
     normalize_advantages,
     scale_rewards,
+    sums_of_texts,
     token_numbers,
 )
 
@@ -56,6 +59,21 @@ def test_gae_does_not_cross_the_end_of_a_text() -> None:
     advantages = generalized_advantages(*arguments, np.array([10.0]), gamma=1.0, gae_lambda=1.0)
     # the first text ends at step 1: 1+1, 1; the second goes on: 1+1+10, 1+10
     assert advantages[:, 0].tolist() == [2.0, 1.0, 12.0, 11.0]
+
+
+@pytest.mark.parametrize(
+    ("gamma", "gae_lambda", "expected"),
+    [
+        (1.0, 0.95, [0.790875, 0.6325, 0.75, 0.4]),
+        (0.9, 0.8, [0.3980032, 0.33056, 0.598, 0.4]),
+        (1.0, 1.0, [0.88, 0.69, 0.77, 0.4]),
+    ],
+)
+def test_gae_of_a_text_with_penalties(gamma: float, gae_lambda: float, expected: list[float]) -> None:
+    # lambda 0.95: delta_3 = 1 - 0.6; delta_2 = -0.03 + 0.6 - 0.2 = 0.37; A_2 = 0.37 + 0.95*0.4 = 0.75; ...
+    rewards, values = column(-0.01, 0.02, -0.03, 1.0), column(0.1, 0.3, 0.2, 0.6)
+    advantages = generalized_advantages(rewards, values, column(0, 0, 0, 1), np.array([9.0]), gamma, gae_lambda)
+    np.testing.assert_allclose(advantages[:, 0], expected, atol=1e-9)
 
 
 def test_gae_columns_are_independent() -> None:
@@ -103,6 +121,50 @@ def test_policy_gradient_is_zero_where_clipping_pays_nothing() -> None:
     assert new.grad.tolist() == pytest.approx(expected, abs=1e-12)
 
 
+def test_policy_loss_clipped_higher_above_than_below() -> None:
+    old = tensor(*[math.log(0.5)] * 3)
+    new = tensor(math.log(0.75), math.log(0.62), math.log(0.25))
+    # ratios 1.5, 1.24, 0.5; clipped to 0.8 .. 1.28: 1.28, 1.24, 0.8
+    # -min(1.5*2, 1.28*2) = -2.56;  -min(1.24, 1.24) = -1.24;  -min(0.5*-1, 0.8*-1) = 0.8
+    loss = clipped_policy_loss(new, old, tensor(2.0, 1.0, -1.0), 0.2, 0.28)
+    assert loss.tolist() == pytest.approx([-2.56, -1.24, 0.8], abs=1e-12)
+
+
+def test_means_over_texts_by_hand() -> None:
+    # Two texts, of tokens 1, 3 and 8: of the texts (2 + 8) / 2, of the tokens 12 / 3, constant 12 / (2 * 4)
+    losses, texts = tensor(1.0, 8.0, 3.0), torch.tensor([0, 1, 0])
+    assert sums_of_texts(losses, texts, 2).tolist() == [4.0, 8.0]
+    assert float(mean_of_texts(losses, texts, 2, "grpo", 4)) == 5.0
+    assert float(mean_of_texts(losses, texts, 2, "dapo", 4)) == 4.0
+    assert float(mean_of_texts(losses, texts, 2, "dr_grpo", 4)) == 1.5
+    with pytest.raises(ValueError, match="expected loss type grpo, dapo, dr_grpo, got 'bnpo'; choose one of these"):
+        mean_of_texts(losses, texts, 2, "bnpo", 4)  # type: ignore[arg-type]
+
+
+def test_kl_loss_by_hand() -> None:
+    log_probs = tensor(math.log(0.5), math.log(0.2)).requires_grad_()
+    estimates = kl_loss(log_probs, tensor(math.log(0.25), math.log(0.4)))
+    # ref / pi - 1 - ln(ref / pi): 0.5 - 1 + ln 2;  2 - 1 - ln 2; slopes 1 - ref / pi: 0.5, -1
+    assert estimates.tolist() == pytest.approx([math.log(2) - 0.5, 1 - math.log(2)], abs=1e-12)
+    estimates.sum().backward()
+    assert log_probs.grad is not None
+    assert log_probs.grad.tolist() == pytest.approx([0.5, -1.0], abs=1e-12)
+
+
+def test_shapes_that_would_be_broadcast_are_refused() -> None:
+    row, column_of_4 = torch.zeros(4), torch.zeros(4, 1)
+    for call in (
+        lambda: clipped_policy_loss(row, column_of_4, row, 0.2),
+        lambda: clipped_policy_loss(column_of_4, column_of_4, column_of_4, 0.2),
+        lambda: clipped_value_loss(column_of_4, row, row, None),
+        lambda: kl_loss(row, column_of_4),
+        lambda: sums_of_texts(row, torch.zeros(4, 1, dtype=torch.long), 1),
+        lambda: mean_of_texts(torch.zeros(3), torch.zeros(4, dtype=torch.long), 1, "dapo", 4),
+    ):
+        with pytest.raises(ValueError, match=r"expected tensors of one shape \(N,\), got .*; flatten them"):
+            call()
+
+
 def test_value_loss_by_hand() -> None:
     values, old, returns = tensor(3.0, 3.0, 1.1), tensor(1.0, 1.0, 1.0), tensor(2.0, 4.0, 2.0)
     assert clipped_value_loss(values, old, returns, None).tolist() == pytest.approx([1.0, 1.0, 0.81])
@@ -134,6 +196,15 @@ def test_kl_estimates_agree_with_the_divergence() -> None:
     assert (p * k3).sum() == pytest.approx(exact, abs=1e-12)
     assert (k3 >= 0).all()
     assert kl_estimates(np.log(p), np.log(p)).k1.tolist() == [0.0, 0.0, 0.0]
+
+
+def test_kl_estimates_have_the_exact_mean_and_k3_the_smaller_variance() -> None:
+    p, q = np.array([0.5, 0.25, 0.25]), np.array([0.4, 0.4, 0.2])
+    k1, k3 = kl_estimates(np.log(p), np.log(q))
+    assert (p * k1).sum() == pytest.approx(0.04985675617422343, abs=1e-12)
+    assert (p * k3).sum() == pytest.approx(0.04985675617422343, abs=1e-12)
+    variances = [float((p * (k - (p * k).sum()) ** 2).sum()) for k in (k1, k3)]
+    assert variances == pytest.approx([0.09008494010966278, 0.002140785941679175], abs=1e-12)
 
 
 def test_adaptive_coefficient_by_hand() -> None:

@@ -7,12 +7,14 @@ The rows are those of TRL's data sets (https://huggingface.co/docs/trl/dataset_f
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from typing import TypedDict
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import combinations
+from typing import NamedTuple, TypedDict
 
 from textgym.errors import DataError
 from textgym.feedback.records.dialogues import ASSISTANT_TURN, DIALOGUE_START
-from textgym.feedback.types import Comparison, Demonstration, Ranking, Rating, Record
+from textgym.feedback.types import Comparison, Demonstration, Ranking, Rating, Record, of_kind
 from textgym.metrics.words import is_unspaced
 from textgym.text.messages import MessageError, is_chat, last_answer, parse_messages
 from textgym.types import Message, Shown, as_shown, shown_messages, shown_text
@@ -36,6 +38,63 @@ class LabelledRow(TypedDict):
     prompt: Published
     completion: Published
     label: bool
+
+
+class Preferred(NamedTuple):
+    """Two responses to one prompt, of which somebody preferred the first.
+
+    Attributes:
+        task_key: Key of the example.
+        prompt: Prompt as the annotator saw it.
+        better, worse: The responses.
+    """
+
+    task_key: str
+    prompt: Shown
+    better: str
+    worse: str
+
+
+class Labelled(NamedTuple):
+    """A response that somebody found good, or bad.
+
+    Attributes:
+        task_key: Key of the example.
+        prompt: Prompt as the annotator saw it.
+        response: The response.
+        is_good: Whether it was found good.
+    """
+
+    task_key: str
+    prompt: Shown
+    response: str
+    is_good: bool
+
+
+def preferred_texts(records: Sequence[Record]) -> list[Preferred]:
+    """Return the preferences between two texts that records express.
+
+    Those of :func:`to_preference_rows`, and pairs of ratings of different grade that one annotator gave to responses to
+    one prompt. A text is not preferred to itself, spaces around it aside.
+
+    Args:
+        records: Records of any kind.
+    """
+    found = [
+        Preferred(record.task_key, record.prompt, better, worse)
+        for record in records
+        for better, worse in _pairs(record)
+    ]
+    return [each for each in (*found, *_rated_pairs(records)) if each.better.strip() != each.worse.strip()]
+
+
+def labelled_texts(records: Iterable[Record]) -> list[Labelled]:
+    """Return the texts that were found good or bad, as :func:`to_labelled_rows` says."""
+    return [
+        Labelled(record.task_key, record.prompt, text, is_good)
+        for record in records
+        for text, is_good in _labels(record)
+    ]
 
 
 def from_preference_rows(rows: Iterable[Mapping[str, object]], annotator: str = "anonymous") -> list[Comparison]:
@@ -192,9 +251,8 @@ def to_labelled_rows(records: Iterable[Record]) -> list[LabelledRow]:
         The rows, in the order of the records; texts as in :func:`to_preference_rows`.
     """
     return [
-        LabelledRow(prompt=_published(record.prompt), completion=_answer(record.prompt, text), label=label)
-        for record in records
-        for text, label in _labels(record)
+        LabelledRow(prompt=_published(each.prompt), completion=_answer(each.prompt, each.response), label=each.is_good)
+        for each in labelled_texts(records)
     ]
 
 
@@ -209,6 +267,18 @@ def _pairs(record: Record) -> list[tuple[str, str]]:
         case Demonstration(response=better, edited_from=str(worse)) if worse != better:
             return [(better, worse)]
     return []
+
+
+def _rated_pairs(records: Sequence[Record]) -> Iterator[Preferred]:
+    """Yield the pairs of ratings of different grade that one annotator gave to responses to one prompt."""
+    groups: dict[tuple[str, Shown], list[Rating]] = defaultdict(list)
+    for record in of_kind(records, Rating):
+        groups[record.annotator, record.prompt].append(record)
+    for (_, prompt), ratings in groups.items():
+        for first, second in combinations(ratings, 2):
+            if first.rating != second.rating:
+                better, worse = (first, second) if first.rating > second.rating else (second, first)
+                yield Preferred(first.task_key, prompt, better.response, worse.response)
 
 
 def _labels(record: Record) -> list[tuple[str, bool]]:

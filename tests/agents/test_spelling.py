@@ -1,0 +1,44 @@
+"""Agents that sample learn to spell: on the smallest task, whose best return is 1."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from textgym.agents import AGENTS, make_vec_env, resolve_agent
+from textgym.agents.facts import facts_of
+from textgym.agents.registry import can_learn, installed_agents
+
+LEARNERS = [
+    name for name in installed_agents() if can_learn(resolve_agent(name)) and facts_of(resolve_agent(name)).samples
+]
+SETTINGS: dict[str, tuple[int, dict[str, Any]]] = {
+    "ppo": (8, {"learning_rate": 5e-3, "kl_coef": 0.0, "batch_size": 64}),
+    "reinforce": (24, {"learning_rate": 1e-2, "kl_coef": 0.0}),
+    "reinforce_pp": (12, {"learning_rate": 5e-3, "kl_coef": 0.0}),
+    "rloo": (24, {"learning_rate": 1e-2, "kl_coef": 0.0}),
+    "grpo": (14, {"learning_rate": 5e-3, "kl_coef": 0.0, "n_epochs": 2, "n_minibatches": 2}),
+    "sb3_ppo": (8, {"learning_rate": 3e-3, "batch_size": 64, "n_epochs": 4}),
+    "a2c": (24, {"learning_rate": 5e-3, "use_rms_prop": False}),
+    "maskable_ppo": (6, {"learning_rate": 3e-3, "batch_size": 64, "n_epochs": 4}),
+    "trpo": (8, {"learning_rate": 1e-2, "target_kl": 0.1, "cg_max_steps": 5, "n_critic_updates": 2}),
+}
+"""Iterations and options; an agent that is not named here learns with its own for longer."""
+
+
+def test_who_learns_by_sampling() -> None:
+    assert {"ppo", "reinforce", "reinforce_pp", "rloo", "grpo", "sb3_ppo", "a2c"} <= set(LEARNERS) <= set(AGENTS)
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_learns_to_spell(name: str) -> None:
+    """The start model has a third of the letters right."""
+    iterations, options = SETTINGS.get(name, (40, {"learning_rate": 5e-3}))
+    env = make_vec_env("TextSpell-v0", n_envs=64, seed=0, model="letters", difficulty="easy", density="dense")
+    agent: Any = resolve_agent(name).create(env, "letters", seed=0, device="cpu", **options)
+    agent.learn(64 * 2 * iterations)
+    rewards = [record["reward"] for record in agent.history]
+    assert rewards[0] < 0.5
+    assert np.mean(rewards[-2:]) > 0.75
