@@ -43,6 +43,8 @@ class AgentFacts:
             an optimizer step, and training can stop, and go on, after any of them.
         not_options: Arguments of its constructor that are no options of a command.
         reference_option: Name of the option that gives the reference model of a KL penalty; ``""`` for none.
+        labels_option: Name of the option of an agent that samples nothing which says from how many demonstrations,
+            preferences or rated texts it learns at most; ``""`` for none.
         policy: Another class whose constructor's arguments are options of the agent too; of an agent, also those that
             this says of its own.
         limits: The least and the largest value of options that are numbers, where these are not 0 and any.
@@ -55,6 +57,7 @@ class AgentFacts:
     samples: bool = True
     not_options: Collection[str] = ()
     reference_option: str = ""
+    labels_option: str = ""
     policy: type[object] | None = None
     limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     check: Callable[[Mapping[str, Any]], object] | None = None

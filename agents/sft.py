@@ -14,7 +14,6 @@ from torch import Tensor
 
 from textgym.agents.common.fine_tuning import load_start_model
 from textgym.agents.common.offline import OfflineAgent
-from textgym.agents.common.pair_counts import CountsPairs
 from textgym.agents.common.token_pairs import TokenPair, encode_pairs, warn_of_long_responses
 from textgym.agents.common.vec_env import env_attribute
 from textgym.agents.facts import AgentFacts, RunDefaults
@@ -83,7 +82,7 @@ def supervised_fine_tune(
     return agent.losses
 
 
-class SFT(CountsPairs, OfflineAgent):
+class SFT(OfflineAgent):
     """Supervised fine-tuning: AdamW on the cross-entropy of given responses, with linear warm-up and cosine decay.
 
     A time step is an optimizer step.
@@ -118,6 +117,7 @@ class SFT(CountsPairs, OfflineAgent):
         name="Supervised fine-tuning",
         method="supervised fine-tuning",
         samples=False,
+        labels_option="limit",
         limits={
             "learning_rate": (math.nextafter(0, 1), math.inf),
             **dict.fromkeys(("batch_size", "limit", "log_every", "lora_rank"), (1, math.inf)),
@@ -165,6 +165,10 @@ class SFT(CountsPairs, OfflineAgent):
             pair = max(pairs, key=lambda pair: model.context_of(len(pair.prompt), len(pair.response)))
             longest = len(pair.prompt) + len(pair.response)
             model.require_context(longest, "the longest text to imitate", response=len(pair.response))
+
+    def response_tokens(self) -> int:
+        """Return the number of tokens of all responses."""
+        return sum(len(pair.response) for pair in self.pairs)
 
     @classmethod
     def create(

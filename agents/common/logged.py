@@ -65,6 +65,7 @@ class LoggedAgent(OfflineAgent):
     wanted = "a log to learn from"
     facts: ClassVar[AgentFacts] = AgentFacts(
         samples=False,
+        labels_option="texts",
         limits={
             **dict.fromkeys(("learning_rate", "beta", "largest_weight"), (_ABOVE_0, math.inf)),
             **dict.fromkeys(("batch_size", "log_every", "texts", "lora_rank"), (1, math.inf)),
@@ -107,6 +108,10 @@ class LoggedAgent(OfflineAgent):
         if turns:
             prompt, response = max(turns, key=lambda lengths: model.context_of(*lengths))
             model.require_context(prompt + response, "the longest text of the log", response=response)
+
+    def response_tokens(self) -> int:
+        """Return the number of tokens of all turns of the log."""
+        return sum(len(turn.response) for episode in self.episodes for turn in episode)
 
     # -------------------------------------------------------------------- making
     @classmethod

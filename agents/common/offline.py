@@ -29,8 +29,8 @@ class OfflineAgent(FineTuningAgent):
 
     A time step is an optimizer step on a batch of items of similar size, in random order; AdamW with linear warm-up
     and cosine decay. Of a batch, each of several processes reads a part. The core knows of an item only how large it
-    is. A subclass has them, and says what a step minimizes: :meth:`loss`. A loss that draws random numbers says in
-    :meth:`redraw` how they are drawn again.
+    is. A subclass has them, and says what a step minimizes, :meth:`loss`, and how long the responses in them are,
+    :meth:`response_tokens`. A loss that draws random numbers says in :meth:`redraw` how they are drawn again.
 
     Args:
         model: Trained in place.
@@ -88,6 +88,19 @@ class OfflineAgent(FineTuningAgent):
             rows: Numbers of the items in the batch.
             rng: Source of what is drawn.
         """
+
+    @abstractmethod
+    def response_tokens(self) -> int:
+        """Return the number of tokens of the responses of all items; prompts do not count."""
+
+    @property
+    def labels(self) -> int:
+        """Number of items."""
+        return len(self.sizes)
+
+    def tokens_per_step(self) -> float:
+        """Return the mean number of tokens of the responses in a batch: those of all items over the steps of a pass."""
+        return self.response_tokens() / max(1, math.ceil(len(self.sizes) / self.batch_size))
 
     def redraw(self, rows: Sequence[int], rng: np.random.Generator) -> None:
         """Draw what :meth:`loss` draws for a batch, and nothing else: training goes on behind steps that were made."""

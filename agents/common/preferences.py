@@ -118,6 +118,7 @@ class FeedbackAgent(OfflineAgent, Generic[_Item]):
     wanted = "feedback to learn from"
     facts: ClassVar[AgentFacts] = AgentFacts(
         samples=False,
+        labels_option="labels",
         limits={
             **dict.fromkeys(("learning_rate", "beta"), (_ABOVE_0, math.inf)),
             **dict.fromkeys(("batch_size", "log_every", "labels", "lora_rank"), (1, math.inf)),
@@ -195,6 +196,10 @@ class FeedbackAgent(OfflineAgent, Generic[_Item]):
     def uses_reference(self) -> bool:
         """Return whether the loss compares with the reference model."""
         return True
+
+    def response_tokens(self) -> int:
+        """Return the number of tokens of all responses that the feedback is about."""
+        return sum(len(response) for item in self.items for response in self.texts_of(item)[1])
 
     # -------------------------------------------------------------------- making
     @classmethod

@@ -95,8 +95,9 @@ def test_pairs_of_runs_are_compared(first: list[list[float]], second: list[list[
 
 
 def test_runs_of_both_algorithms_are_drawn_again() -> None:
+    assert probability_of_improvement([[2.0]], [[0.0, 1.0]]) == Interval(1.0, 0.0, 1.0)  # of one run, nothing is known
     # of the second, 00 gives 1, 02 and 20 give 1/2, 22 gives 0
-    assert probability_of_improvement([[1.0]], [[0.0, 2.0]]) == Interval(0.5, 0.0, 1.0)
+    assert probability_of_improvement([[1.0, 1.0]], [[0.0, 2.0]]) == Interval(0.5, 0.0, 1.0)
     # 5 against 5: what does not overlap has no width, whatever comes with more runs
     assert probability_of_improvement([[5, 6, 7, 8, 9]], [[0, 1, 2, 3, 4]]) == Interval(1.0, 1.0, 1.0)
     found = probability_of_improvement([[0, 2, 4, 6, 8]], [[1, 3, 5, 7, 9]])

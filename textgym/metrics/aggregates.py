@@ -113,8 +113,8 @@ def probability_of_improvement(first: Strata, second: Strata, *, resamples: int 
         seed: Seed of their draws.
 
     Returns:
-        The probability, with percentiles of the bootstrap. Where all runs of one score more than all of the other, the
-        interval has no width: it says nothing about further runs then.
+        The probability, with percentiles of the bootstrap; of single runs its bounds are 0 and 1. Where all runs of one
+        score more than all of the other, the interval has no width: it says nothing about further runs then.
 
     Raises:
         ValueError: There are not as many environments of both; otherwise as :func:`interquartile_mean`.
@@ -126,6 +126,8 @@ def probability_of_improvement(first: Strata, second: Strata, *, resamples: int 
         )
     ours, theirs = _checked(first), _checked(second)
     better = [_shares_better(one[None], other[None]) for one, other in zip(ours, theirs, strict=True)]
+    if min(max(map(len, side)) for side in (ours, theirs)) < 2:
+        return Interval(float(np.mean(better)), 0.0, 1.0)
     rng = np.random.default_rng(seed)
     drawn = zip(_resampled(ours, resamples, rng), _resampled(theirs, resamples, rng), strict=True)
     shares = np.mean([_shares_better(one, other) for one, other in drawn], axis=0)  # (R,)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from textgym.agents.common.offline import OfflineAgent, endless_batches, warmup_cosine
+from textgym.agents.facts import Offline
 from textgym.errors import CheckpointError, DataError
 from textgym.models.causal_lm import CausalLM
 from textgym.models.stored_values import Check, StoredRecord, number
@@ -43,6 +44,9 @@ class Values(OfflineAgent):
         states = self.text_model.network.get_input_embeddings()(torch.tensor(tokens))
         errors = self.head(states)[:, 0] - torch.tensor(targets) - noise - self.shift
         return (errors**2).mean(), {"error": errors.abs().mean()}
+
+    def response_tokens(self) -> int:
+        return 5 * len(self.data)
 
     def redraw(self, rows: Sequence[int], rng: np.random.Generator) -> None:
         rng.random(len(rows))
@@ -79,6 +83,14 @@ def test_losses_fall_and_records_have_the_means_of_their_steps(make: Any) -> Non
         assert record["loss"] == np.mean(agent.losses[3 * row : 3 * row + 3])
         assert list(record) == ["loss", "error", "grad_norm", "learning_rate", "timesteps"]
     assert agent.history[0]["learning_rate"] == pytest.approx(1e-2 * warmup_cosine(2, 30, 0.0))
+
+
+def test_what_it_learns_from_is_counted(make: Any) -> None:
+    agent = make()  # five items of five tokens, in batches of two: three steps for a pass
+    assert isinstance(agent, Offline)
+    assert (agent.labels, agent.tokens_per_step()) == (5, 25 / 3)
+    empty = type(agent)(agent.model)
+    assert (empty.labels, empty.tokens_per_step()) == (0, 0.0)
 
 
 @pytest.mark.parametrize("made", [1, 4, 5])

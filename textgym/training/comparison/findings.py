@@ -67,7 +67,9 @@ def _reward(comparison: Comparison, label: str) -> Iterator[str]:
     if change is None:
         return
     moved = _moved(change.difference)
-    if moved is None:
+    if not _has_bounds(change.difference):
+        yield f"Its reward went from {_sides(change)} in its only run, which tells nothing of others."
+    elif moved is None:
         yield f"Its reward did not change measurably: {_sides(change)} ({_signed(change.difference)})."
     else:
         yield f"Its reward {moved} by {_size(change.difference)}: {_sides(change)}."
@@ -185,10 +187,12 @@ def _kind(warning: str) -> str:
 
 
 def _moved(difference: Interval) -> str | None:
-    """Return "rose" or "fell"; ``None`` where the interval includes 0, or there is none."""
-    if not math.isfinite(difference.low + difference.high):
-        return None
+    """Return "rose" or "fell"; ``None`` where the interval includes 0, as that of a single run does."""
     return "rose" if difference.low > 0 else "fell" if difference.high < 0 else None
+
+
+def _has_bounds(interval: Interval) -> bool:
+    return math.isfinite(interval.low + interval.high)
 
 
 def _relative(change: Change) -> float:
@@ -200,7 +204,7 @@ def _sides(change: Change) -> str:
 
 
 def _mean(interval: Interval) -> str:
-    known = math.isfinite(interval.low + interval.high) and interval.low < interval.high
+    known = _has_bounds(interval) and interval.low < interval.high
     return console.with_bounds(interval) if known else console.number(interval.mean)
 
 

@@ -21,7 +21,6 @@ from textgym.training.train_settings import PARALLEL_ENVS, TrainSettings, train_
 from textgym.types import Agent, Split
 
 _LABEL = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
-_LIMIT = "limit"  # option of offline agents: how many examples they learn from
 _TRUTHS: Mapping[str, bool] = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _NONE = "none"
 _WORDS: Mapping[type, str] = {int: "a whole number", float: "a number", bool: "true or false"}
@@ -131,12 +130,13 @@ class ComparisonSettings:
         kind, budget, options = self.kind_of(label), self.allowed, dict(self.options.get(label, {}))
         is_offline = can_learn(kind) and not facts_of(kind).samples
         if budget.kind == "labels" and is_offline:
-            if _LIMIT not in {option.name for option in agent_options(kind)}:
+            name = facts_of(kind).labels_option
+            if not name:
                 raise ValueError(
-                    f"expected an option {_LIMIT!r} of {label!r}, which learns from given texts, for a budget of "
-                    "labels, got none; choose another budget, or leave it out"
+                    f"expected an agent whose labels can be limited for a budget of labels, got {label!r}, whose facts "
+                    "have no labels_option; choose another budget, or leave it out"
                 )
-            options[_LIMIT] = int(budget.amount) if limit is None else limit
+            options[name] = int(budget.amount) if limit is None else limit
         return train_settings(
             self.choice,
             self.agents[label],
