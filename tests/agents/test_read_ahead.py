@@ -100,6 +100,7 @@ def test_a_bare_model_writes_the_same_texts(
     make_env: Any, make_network: Any, recorded: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = CausalLM(make_network(num_hidden_layers=1))
+    model.restrict_vocabulary(int(make_env(1).action_space.n))
 
     def written() -> list[list[int]]:
         env, writer, generator = make_env(3), TokenWriter(model), torch.Generator().manual_seed(0)
