@@ -37,7 +37,7 @@ class Args:
     """when a word is paid: sparse, for all letters at its end; dense, for each letter"""
     forms: tuple[str, ...] = ("grpo", "dapo", "dr_grpo")
     """what to compare"""
-    total_timesteps: int = 15_360
+    total_timesteps: int = 9_216
     """tokens to train each form on"""
     n_envs: int = 64
     """parallel environments, which is the number of texts between two updates"""

@@ -9,6 +9,7 @@ minute on one CPU core:
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 from stable_baselines3 import A2C, PPO
@@ -58,9 +59,10 @@ class Returns(BaseCallback):
         return True
 
 
-def make_agents(args: Args) -> dict[str, OnPolicyAlgorithm]:
-    """Make both algorithms, each with an environment and a policy of its own, which start alike."""
-    shared = {
+def make_agent(name: str, args: Args) -> OnPolicyAlgorithm:
+    """Make an algorithm with an environment and a policy; those of both start alike."""
+    env = make_vec_env(args.env_id, args.n_envs, seed=args.seed)
+    shared: dict[str, Any] = {
         "learning_rate": args.learning_rate,
         "n_steps": args.n_steps,
         "gamma": 1.0,  # a text is short: nothing is discounted
@@ -68,11 +70,9 @@ def make_agents(args: Args) -> dict[str, OnPolicyAlgorithm]:
         "rollout_buffer_class": EpisodeRolloutBuffer,  # one pass per text in the update instead of one per token
         "seed": args.seed,
     }
-    ppo_env, a2c_env = (make_vec_env(args.env_id, args.n_envs, seed=args.seed) for _ in range(2))
-    return {
-        "PPO": PPO(CausalLMPolicy, ppo_env, batch_size=args.batch_size, n_epochs=2, **shared),
-        "A2C": A2C(CausalLMPolicy, a2c_env, use_rms_prop=False, **shared),
-    }
+    if name == "PPO":
+        return PPO(CausalLMPolicy, env, batch_size=args.batch_size, n_epochs=2, **shared)
+    return A2C(CausalLMPolicy, env, use_rms_prop=False, **shared)
 
 
 def evaluate(agent: OnPolicyAlgorithm, env: VecEnv, episodes: int) -> Interval:
@@ -96,10 +96,10 @@ def plot(returns: Mapping[str, list[float]], out: Path) -> None:
 def main(args: Args) -> dict[str, tuple[Interval, Interval]]:
     """Train both algorithms, keep the models, and return the mean return before and after by name."""
     args.out.mkdir(parents=True, exist_ok=True)
-    test = make_vec_env(args.env_id, args.n_envs, seed=args.seed, split="test")
     measured, returns = {}, {}
-    for name, agent in make_agents(args).items():
-        recorder = Returns()
+    for name in ("PPO", "A2C"):
+        agent, recorder = make_agent(name, args), Returns()
+        test = make_vec_env(args.env_id, args.n_envs, seed=args.seed, split="test")
         before = evaluate(agent, test, args.eval_episodes)
         agent.learn(args.total_timesteps, callback=recorder)
         measured[name] = before, evaluate(agent, test, args.eval_episodes)
