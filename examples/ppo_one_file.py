@@ -186,7 +186,7 @@ def improve(
 
 
 class Progress(NamedTuple):
-    """Tokens so far, and the mean return and the KL to the start model of the texts that a rollout finished."""
+    """Tokens so far, and mean return and KL divergence from the start model of the texts that a rollout finished."""
 
     tokens: int
     reward: float
@@ -231,7 +231,7 @@ def plot(history: Sequence[Progress], measured: Mapping[str, Interval], out: Pat
     rewards.set(xlabel="tokens", ylabel="return of a text", ylim=(0, 1.05))
     rewards.legend()
     penalties.plot(tokens, [row.kl for row in history])
-    penalties.set(xlabel="tokens", ylabel="KL to the start model, nats per text")
+    penalties.set(xlabel="tokens", ylabel="KL divergence, nats per text")
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out)
 
