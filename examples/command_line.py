@@ -1,4 +1,4 @@
-"""Options of the shell for the ``Args`` of an example: ``python examples/stock_ppo.py --total-timesteps 10000``."""
+"""Options of the shell for the ``Args`` of an example: ``python examples/sb3_stock.py --total-timesteps 10000``."""
 
 import argparse
 import ast

@@ -47,14 +47,44 @@ def example(name: str) -> Any:
     return importlib.import_module(name)
 
 
-def test_stock_ppo(tmp_path: Path) -> None:
-    module = example("stock_ppo")
-    measured = module.main(
-        module.Args(total_timesteps=32, n_envs=2, n_steps=16, batch_size=32, eval_episodes=2, out=tmp_path)
-    )
-    assert all(interval.low <= interval.mean <= interval.high for interval in measured.values())
+def test_ppo_one_file(tmp_path: Path) -> None:
+    module = example("ppo_one_file")
+    small = {"n_envs": 16, "n_steps": 3, "batch_size": 24, "n_epochs": 2, "eval_prompts": 4}
+    found = module.main(module.Args(**small, total_timesteps=96, out=tmp_path / "plot.png"))
+    assert found["change"].mean == pytest.approx(found["after"].mean - found["before"].mean)
+    assert (tmp_path / "plot.png").is_file()
+
+
+def test_ppo_one_file_learns() -> None:
+    """At first the start model is its own reference; then the words get better, and leave it."""
+    module = example("ppo_one_file")
+    args = module.Args(total_timesteps=3_840)
+    agent = module.ActorCritic(module.load_language_model(args.model))
+    history = module.train(agent, module.load_language_model(args.model), args)
+    assert [row.tokens for row in history] == [384 * number for number in range(1, 11)]
+    assert history[0].kl == pytest.approx(0, abs=1e-5)
+    assert history[-1].kl > 0.5
+    assert history[-1].reward > history[0].reward + 0.2
+
+
+def test_grpo(tmp_path: Path) -> None:
+    module = example("grpo")
+    small = {"n_envs": 8, "group_size": 4, "total_timesteps": 24, "eval_prompts": 2}
+    results = module.main(module.Args(**small, out=tmp_path / "plot.png"))
+    assert list(results) == list(module.FORMS)
+    assert len({result.before for result in results.values()}) == 1  # they start alike
+    assert all({"reward", "equal_groups"} <= result.history[0].keys() for result in results.values())
+    assert (tmp_path / "plot.png").is_file()
+
+
+def test_sb3_stock(tmp_path: Path) -> None:
+    module = example("sb3_stock")
+    small = {"n_envs": 4, "n_steps": 6, "batch_size": 12, "eval_episodes": 4}
+    measured = module.main(module.Args(**small, total_timesteps=48, out=tmp_path))
+    assert measured["PPO"][0] == measured["A2C"][0]  # they start alike
     assert (tmp_path / "returns.png").is_file()
-    assert (tmp_path / "model" / "config.json").is_file()
+    for name in ("ppo", "a2c"):
+        assert (tmp_path / name / "config.json").is_file()
 
 
 def test_dqn_spelling(tmp_path: Path) -> None:
