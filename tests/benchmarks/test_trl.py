@@ -58,6 +58,8 @@ def test_a_python_without_trl_is_named(tmp_path: Path) -> None:
         describe_trl(python)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.skipif(PYTHON is None, reason="needs: TEXTGYM_TRL_PYTHON, the Python of an environment with TRL")
 def test_both_sides() -> None:
     report = run_benchmark("trl", Options(repetitions=1, smoke=True, trl_python=Path(str(PYTHON))))
