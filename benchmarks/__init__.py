@@ -12,6 +12,7 @@ BENCHMARKS = {
     "scaling": "time and memory per token as texts, batches and vocabularies grow",
     "env": "environment steps per CPU-second, without a model",
     "peers": "one PPO iteration against TRL, where it is installed",
+    "trl": "the same training by TRL, in an environment of its own: speed, and reward paired by prompt",
     "gpu": "rollout, update and memory on an NVIDIA GPU",
     "active-selection": "labels that choosing the pairs to ask about saves",
     "dialogue-rewards": "reward models from a file of whole dialogues against rules of length",

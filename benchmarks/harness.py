@@ -34,6 +34,7 @@ class Options:
         device: Device that models run on.
         threads: Threads of torch; ``None`` leaves them as they are.
         plot: PNG to write, by benchmarks that have one.
+        trl_python: Python of an environment with TRL, for the benchmark that runs it there.
     """
 
     repetitions: int = 3
@@ -41,6 +42,7 @@ class Options:
     device: str = "cpu"
     threads: int | None = None
     plot: Path | None = None
+    trl_python: Path | None = None
 
 
 @dataclass(slots=True)

@@ -47,7 +47,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("textgym.data", "textgym.metrics"),
     ("textgym.tasks",),
     ("textgym.rewards",),
-    ("textgym.envs", "textgym.testing", "textgym.wrappers"),
+    ("textgym.envs", "textgym.testing", "textgym.trl", "textgym.wrappers"),
     ("textgym.feedback.types",),
     ("textgym.feedback.records",),
     ("textgym.feedback.store",),

@@ -20,7 +20,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNTIME, DEV = ROOT / "requirements.lock", ROOT / "requirements-dev.lock"
-EXTRAS = ("bertscore", "contrib", "data", "feedback", "lora", "mauve", "metrics", "sb3-contrib", "tensorboard", "dev")
+EXTRAS = (
+    *("bertscore", "contrib", "data", "feedback", "lora", "mauve", "metrics", "sb3-contrib", "tensorboard", "trl"),
+    "dev",
+)
 PYTHONS = ("3.11", "3.12", "3.13")
 PLATFORMS = ("x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", "aarch64-apple-darwin")
 OLDEST_MACOS = "14.0"  # that torch has wheels for

@@ -37,6 +37,7 @@ class BenchSettings:
     threads: int | None = None
     json_file: str | None = None
     plot: str | None = None
+    trl_python: str | None = None
 
 
 def run_bench(settings: BenchSettings) -> None:
@@ -49,7 +50,8 @@ def run_bench(settings: BenchSettings) -> None:
         )
     plot = Path(settings.plot) if settings.plot else None
     device = str(pick_device(settings.device or _own_device(settings)))
-    options = benchmarks.Options(settings.repetitions, settings.smoke, device, settings.threads, plot)
+    python = Path(settings.trl_python) if settings.trl_python else None
+    options = benchmarks.Options(settings.repetitions, settings.smoke, device, settings.threads, plot, python)
     report = benchmarks.run_benchmark(settings.name, options)
     report.show()
     if settings.json_file:

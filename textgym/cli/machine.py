@@ -14,7 +14,7 @@ def bench(
         str,
         typer.Argument(
             metavar="NAME",
-            help="One of ppo, rollout, scaling, env, peers, gpu, active-selection, dialogue-rewards, tasks or "
+            help="One of ppo, rollout, scaling, env, peers, trl, gpu, active-selection, dialogue-rewards, tasks or "
             "feedback-modes.",
         ),
     ],
@@ -28,13 +28,16 @@ def bench(
     plot: Annotated[
         str | None, typer.Option("--plot", "--picture", help="Write a plot to this file, where the benchmark has one.")
     ] = None,
+    trl_python: Annotated[
+        str | None, typer.Option("--trl-python", help="Python of an environment with TRL and textgym, for trl.")
+    ] = None,
 ) -> None:
     """Benchmark against a bare-model baseline, and measure how well reward models learn. Needs a checkout."""
     from textgym.cli.bench import BenchSettings, run_bench
     from textgym.cli.quiet import quiet_libraries
 
     quiet_libraries()
-    run_bench(BenchSettings(name, repetitions, smoke, device, threads, json_file, plot))
+    run_bench(BenchSettings(name, repetitions, smoke, device, threads, json_file, plot, trl_python))
 
 
 def doctor(model: options.Model = "tiny", device: options.Device = "auto") -> None:
