@@ -155,7 +155,7 @@ class EpisodeRolloutBuffer(DictRolloutBuffer):
         self.counted, self.full = np.concatenate([brought, counted]), True
 
     def set_aside(self, dones: BoolArray) -> None:
-        """Let the texts that the end of a rollout finds unfinished, where ``dones`` (B,) is false, count in a later one.
+        """Let texts that the end of a rollout finds unfinished, where ``dones`` (B,) is false, count in a later one.
 
         Call it after :meth:`end_rollout`, as long as rewards are those of the environment.
         """
