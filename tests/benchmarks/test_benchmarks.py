@@ -17,10 +17,9 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
-from benchmarks import BENCHMARKS, Options, Report, controls, gpu, module_of, run_benchmark
+from benchmarks import BENCHMARKS, Options, Report, controls, gpu, module_of, rollouts, run_benchmark
 from benchmarks import active_selection as active
 from benchmarks import dialogue_rewards as dialogues
-from benchmarks import rollouts
 from benchmarks.feedback_page import find_chromium
 from benchmarks.limit import Limit
 from benchmarks.ppo import TimedReward
