@@ -56,13 +56,13 @@ class EpisodeRolloutBuffer(DictRolloutBuffer):
     The buffer grows beyond its size where a rollout does not end after a number of steps; :meth:`end_rollout` then says
     which transitions count.
 
+    A rollout can set unfinished texts aside (:meth:`set_aside`), for the next one to go on with (:meth:`bring_back`):
+    their tokens then stand before the first step of that one, T_0 of them in the environment that has most.
+
     Args:
         arguments: Those of Stable-Baselines3's buffer.
         ranks: Processes whose buffers together hold a rollout; all of them yield as many minibatches.
         options: Further arguments of Stable-Baselines3's buffer.
-
-    A rollout can set unfinished texts aside (:meth:`set_aside`), for the next one to go on with (:meth:`bring_back`):
-    their tokens then stand before the first step of that one, T_0 of them in the environment that has most.
 
     Attributes:
         counted: (T, B) whether a transition belongs to the rollout; all do unless :meth:`end_rollout` says otherwise.
