@@ -97,7 +97,8 @@ def run_case(case: Case, study: Study) -> dict[str, Any]:
         A line of the file: settings, gold of each prompt, seconds of training, tokens that were learned from, and the
         records of the iterations.
     """
-    model, learned, seconds, curve = load_language_model(MODEL), 0, 0.0, []
+    model, learned, seconds = load_language_model(MODEL), 0, 0.0
+    curve: list[dict[str, float]] = []
     if case.treatment is not None:
         options: dict[str, Any] = {"unfinished_texts": case.treatment, "gae_lambda": case.gae_lambda}
         settings = {"n_steps": study.n_steps, "learning_rate": study.learning_rate, "kl_coef": study.kl_coef}

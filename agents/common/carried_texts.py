@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -87,8 +87,8 @@ def read_carried(records: Sequence[StoredRecord], n_envs: int, actions: int, wid
 
 def _read(record: StoredRecord) -> CarriedText:
     check_fields(record, _CHECKS, "parts of an unfinished text")
-    turns = tuple(Turn(start, np.array(prefix, dtype=np.int32), given) for start, prefix, given in record["turns"])
-    arrays = {name: np.array(record[name], dtype=dtype) for name, dtype in _ARRAYS.items()}
+    turns = tuple(Turn(start, _array(prefix, np.int32), given) for start, prefix, given in record["turns"])
+    arrays = {name: _array(record[name], dtype) for name, dtype in _ARRAYS.items()}
     text = CarriedText(record["env"], turns, **arrays)
     lengths = {len(array) for array in arrays.values()}
     starts = [turn.start for turn in turns]
@@ -98,6 +98,10 @@ def _read(record: StoredRecord) -> CarriedText:
             f"within them, got {sorted(lengths)} and {starts}; use another checkpoint"
         )
     return text
+
+
+def _array(numbers: Sequence[float], dtype: type[np.generic]) -> npt.NDArray[Any]:
+    return np.array(numbers, dtype=dtype)
 
 
 def _require_ids(text: CarriedText, actions: int, width: int) -> None:

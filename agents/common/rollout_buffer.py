@@ -186,8 +186,9 @@ class EpisodeRolloutBuffer(DictRolloutBuffer):
         self._resize(max(self._brought, self.buffer_size))
         self.pos = self._brought
         self._begun[:], self._prompts[:] = self.pos, -1  # an observation that no other goes on from
-        assert self.observation_space["input_ids"].shape is not None
-        self._ids = np.zeros((self.n_envs, *self.observation_space["input_ids"].shape), dtype=np.int64)
+        shape = self.observation_space["input_ids"].shape
+        assert shape is not None
+        self._ids = np.zeros((self.n_envs, *shape), dtype=np.int64)
         for text in texts:
             self._put_in(text)
 

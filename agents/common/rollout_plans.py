@@ -124,7 +124,7 @@ class Drain(RolloutPlan):
         ended = self._lengths[dones]
         self._lengths[dones] = 0
         self._sums += ended.sum(), np.square(ended).sum()
-        rest = self._sums[1] / (2 * self._sums[0]) if self._sums[0] else 0.0
+        rest = float(self._sums[1] / (2 * self._sums[0])) if self._sums[0] else 0.0
         self._begins_none = self._begins_none or self._left <= rest
         if self._begins_none:
             self.counts = self.counts & ~dones

@@ -132,8 +132,9 @@ class TextRolloutAlgorithm(TextAgent):
 
     def take_own(self, tensors: Mapping[str, Tensor], record: StoredRecord) -> None:
         """Go on from what :meth:`own_record` returned."""
-        (width,), actions = self.observation_space["input_ids"].shape, int(self.action_space.n)
-        self.rollout_buffer.carried = read_carried(record.get("carried") or [], self.n_envs, actions, width)
+        actions, shape = int(self.policy.action_space.n), self.policy.observation_space["input_ids"].shape
+        assert shape is not None
+        self.rollout_buffer.carried = read_carried(record.get("carried") or [], self.n_envs, actions, width=shape[0])
 
     def _describe_unfinished(self) -> dict[str, float]:
         """Return the numbers to log about the unfinished texts of the rollout, and of the one before."""
