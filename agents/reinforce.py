@@ -18,6 +18,7 @@ from textgym.models.stored_values import Check
 
 Baseline = Literal["none", "mean", "learned"]
 _BASELINES = ("none", "mean", "learned")
+_OF_STEPS = ("gae_lambda", "unfinished_texts")
 
 
 class REINFORCE(OnPolicyAgent):
@@ -40,9 +41,13 @@ class REINFORCE(OnPolicyAgent):
     """
 
     kind = "textgym.REINFORCE"
-    facts: ClassVar[AgentFacts] = replace(OnPolicyAgent.facts, method="REINFORCE with a KL penalty")
+    facts: ClassVar[AgentFacts] = replace(
+        OnPolicyAgent.facts,
+        method="REINFORCE with a KL penalty",
+        not_options=(*OnPolicyAgent.facts.not_options, "unfinished_texts"),
+    )
     settings: ClassVar[Mapping[str, Check]] = {
-        **{name: check for name, check in OnPolicyAgent.settings.items() if name != "gae_lambda"},
+        **{name: check for name, check in OnPolicyAgent.settings.items() if name not in _OF_STEPS},
         "baseline": lambda value: value in _BASELINES,
     }
 

@@ -17,6 +17,7 @@ BENCHMARKS = {
     "active-selection": "labels that choosing the pairs to ask about saves",
     "dialogue-rewards": "reward models from a file of whole dialogues against rules of length",
     "tasks": "scores of random tokens, the start model and a reference in every built-in task",
+    "rollouts": "what PPO learns, by treatment of texts that the end of a rollout cuts",
     "feedback-modes": "what answers in every mode of the feedback page teach, collected in a browser",
 }
 

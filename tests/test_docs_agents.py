@@ -70,6 +70,17 @@ def test_every_logged_number_is_explained(name: str) -> None:
     assert logged <= first_cells(page(name).split("## What is logged")[1])
 
 
+@pytest.mark.parametrize("unfinished", ["drain", "carry", "carry_recompute"])
+def test_numbers_about_unfinished_texts_are_explained(unfinished: str) -> None:
+    env = make_vec_env("TextSpell-v0", n_envs=2, seed=0)
+    agent = resolve_agent("ppo").create(env, seed=0, device="cpu", unfinished_texts=unfinished, **SMALL["ppo"])
+    agent.learn(1)
+    expected = {"dropped"} if unfinished == "drain" else {"stale", "stale_age"}
+    assert agent.history[-1].keys() & {"dropped", "stale", "stale_age"} == expected
+    assert expected <= first_cells(page("ppo").split("## What is logged")[1])
+    assert f"`{unfinished}`" in page("ppo")
+
+
 @pytest.mark.parametrize("name", SPELLING)
 def test_the_code_of_a_page_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -15,6 +15,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from textgym.agents.common.group_advantages import scores_of_texts
 from textgym.agents.common.language_model_policy import LanguageModelPolicy
+from textgym.agents.common.rollout_plans import RolloutPlan
 from textgym.agents.common.vec_env import seed_copies
 from textgym.agents.common.whole_texts import WholeTextAgent
 from textgym.agents.facts import AgentFacts
@@ -75,7 +76,7 @@ class GroupAgent(WholeTextAgent):
     def group_advantages(self, scores: FloatArray) -> FloatArray:
         """Advantages (G, k) of the texts of ``G`` groups, given their scores (G, k)."""
 
-    def begin_rollout(self, env: VecEnv) -> None:
+    def begin_rollout(self, env: VecEnv, plan: RolloutPlan) -> None:
         """Give all environments of a group the same prompts, which none of them has begun."""
         self._require_groups(env.num_envs)
         seeds = np.random.randint(2**31, size=env.num_envs // self.group_size)

@@ -23,13 +23,14 @@ from textgym.agents.common.on_policy_state import ResumableOnPolicyAlgorithm
 from textgym.agents.common.policies import require_policy
 from textgym.agents.common.reference import Reference
 from textgym.agents.common.rollout_buffer import EpisodeRolloutBuffer, EpisodeSamples, Segment, split_segments
+from textgym.agents.common.rollout_plans import UNFINISHED_TEXTS, UnfinishedTexts, require_plan
 from textgym.agents.common.text_agent import require_steps
 from textgym.agents.common.text_rollout import TextRolloutAlgorithm
 from textgym.agents.common.vec_env import make_vec_env
 from textgym.agents.facts import AgentFacts
 from textgym.checks import check_ranges
 from textgym.models.loading import load_language_model
-from textgym.models.stored_values import Check, number, optional, positive, truth
+from textgym.models.stored_values import Check, number, one_of, optional, positive, truth
 from textgym.models.text_model import TextModel
 from textgym.naming import argument
 from textgym.types import FloatArray
@@ -63,6 +64,10 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         rollout_texts: Complete responses per rollout, instead of ``n_steps`` tokens: a multiple of the number of
             environments, each of which writes its share, beginning with a new prompt. What an environment writes beyond
             its share is not used.
+        unfinished_texts: Treatment of texts that the end of ``n_steps`` steps finds unfinished: ``"bootstrap"`` lets a
+            value stand for what they would still get; ``"drain"`` finishes them, and begins no new ones from some step
+            on; ``"carry"`` goes on in the next rollout, and learns from them when they end, with the log-probabilities
+            and values of when their tokens were sampled; ``"carry_recompute"`` with those of the current policy.
         batch_size: Approximate number of transitions (tokens) per minibatch; whole episodes are kept together.
         gamma: Discount factor; 1 is usual for text.
         gae_lambda: Lambda of generalized advantage estimation, which trades bias for variance.
@@ -104,6 +109,7 @@ class OnPolicyAgent(TextRolloutAlgorithm):
     settings: ClassVar[Mapping[str, Check]] = {
         **ResumableOnPolicyAlgorithm.settings,
         "rollout_texts": optional(positive),
+        "unfinished_texts": one_of(*UNFINISHED_TEXTS),
         "batch_size": positive,
         "kl_coef": number,
         "kl_target": optional(number),
@@ -133,6 +139,7 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         learning_rate: float | Schedule = 1e-4,
         n_steps: int | None = None,
         rollout_texts: int | None = None,
+        unfinished_texts: UnfinishedTexts = "bootstrap",
         batch_size: int = 768,
         gamma: float = 1.0,
         ent_coef: float = 0.0,
@@ -165,7 +172,7 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         self.missing_eos_penalty, self.scale_rewards, self.clip_reward = missing_eos_penalty, scale_rewards, clip_reward
         self.recompute_log_probs, self.reference_model = recompute_log_probs, reference_model
         self.rollout_texts, self.batch_size, self.micro_batch_size = rollout_texts, batch_size, micro_batch_size
-        self.shard = shard
+        self.unfinished_texts, self.shard = unfinished_texts, shard
         self._begin_records()
         super().__init__(
             policy,
@@ -215,6 +222,7 @@ class OnPolicyAgent(TextRolloutAlgorithm):
 
     def _setup_model(self) -> None:
         self.n_steps = require_steps(self.n_steps, self.env)
+        require_plan(self.unfinished_texts, self.rollout_texts)
         if self.rollout_texts is not None and self.rollout_texts % self.all_envs:
             raise ValueError(
                 f"expected {argument('rollout_texts')} to be a multiple of the {self.all_envs} environments, got "
@@ -279,10 +287,7 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         """Rewards <- scores - kl_coef * (log pi - log ref), then returns and advantages again."""
         buffer = self.rollout_buffer
         reference = self.reference_log_probs = self._score_rollout(self.reference.log_probs)
-        recompute = self.recompute_log_probs
-        if recompute or (recompute is None and self.policy.model.rounds_to_half):
-            own = self._score_rollout(self.policy.log_probs)
-            buffer.log_probs = own.astype(np.float32)
+        self._renew_log_probs()
         log_probs = buffer.log_probs.astype(np.float64)
         kl = kl_estimates(log_probs, np.where(buffer.counted, reference, log_probs))
         self.reference.check_start(kl.k1)
@@ -295,6 +300,19 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         self._record_rollout(kl.k1, kl.k3, self.estimate_advantages())
         if self.kl_target is not None and texts:
             self.kl_coef = adapt_kl_coef(self.kl_coef, self._metrics["kl"], self.kl_target, texts, self.kl_horizon)
+
+    def _renew_log_probs(self) -> None:
+        """Recompute log-probabilities before the update, where that is wanted; of tokens that were carried, values too.
+
+        Other tokens that were carried keep those of the policy that sampled them, which is gone.
+        """
+        buffer, recompute = self.rollout_buffer, self.recompute_log_probs
+        stale = buffer.ages > 0
+        if recompute or (recompute is None and self.policy.model.rounds_to_half):
+            own = self._score_rollout(self.policy.log_probs)
+            buffer.log_probs = np.where(stale, buffer.log_probs, own.astype(np.float32))
+        if self.unfinished_texts == "carry_recompute":
+            self._rescore(stale)
 
     def estimate_advantages(self) -> Mapping[str, float]:
         """Compute the advantages (T, B) in the buffer from its rewards: by default generalized advantage estimation.
@@ -445,7 +463,7 @@ class OnPolicyAgent(TextRolloutAlgorithm):
             metrics["value_error"] = float(np.sqrt(np.mean(np.square(errors, dtype=np.float64))))
         if length is not None:
             metrics |= describe_texts(infos) | {"length": length}
-        self._metrics = {**metrics, **more}
+        self._metrics = {**metrics, **self._describe_unfinished(), **more}
 
     def _record_update(self, steps: list[dict[str, float]]) -> None:
         buffer, metrics = self.rollout_buffer, self._metrics

@@ -88,10 +88,11 @@ _RECORD: Mapping[str, Check] = {
     "environment": plain,
     "tokens_so_far": optional(listed(integer)),
     "infinite": optional(listed(text)),
+    "carried": optional(listed(mapped(plain))),
     "other_ranks": optional(listed(mapped(plain))),
 }
-_OPTIONAL = ("environment", "tokens_so_far", "infinite", "other_ranks")
-_OWN, _OWN_TENSORS = ("rng", "environment", "tokens_so_far"), ("rng.", "episode_starts")
+_OPTIONAL = ("environment", "tokens_so_far", "infinite", "carried", "other_ranks")
+_OWN, _OWN_TENSORS = ("rng", "environment", "tokens_so_far", "carried"), ("rng.", "episode_starts")
 """What each of several processes has of its own: parts of a record, and beginnings of the names of tensors."""
 
 

@@ -13,6 +13,7 @@ from stable_baselines3.common.buffers import DictRolloutBuffer
 from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from torch import Tensor
 
+from textgym.agents.common.carried_texts import CarriedText, Turn, continuing
 from textgym.agents.common.distributed import Alone, Communicator
 from textgym.models.batch import EpisodeBatch
 from textgym.types import BoolArray, IntArray
@@ -55,6 +56,9 @@ class EpisodeRolloutBuffer(DictRolloutBuffer):
     The buffer grows beyond its size where a rollout does not end after a number of steps; :meth:`end_rollout` then says
     which transitions count.
 
+    A rollout can set unfinished texts aside (:meth:`set_aside`), for the next one to go on with (:meth:`bring_back`):
+    their tokens then stand before the first step of that one, T_0 of them in the environment that has most.
+
     Args:
         arguments: Those of Stable-Baselines3's buffer.
         ranks: Processes whose buffers together hold a rollout; all of them yield as many minibatches.
@@ -62,11 +66,14 @@ class EpisodeRolloutBuffer(DictRolloutBuffer):
 
     Attributes:
         counted: (T, B) whether a transition belongs to the rollout; all do unless :meth:`end_rollout` says otherwise.
+        ages: (T, B) updates of the policy since a token was sampled; 0 for those of this rollout.
+        carried: The texts that were set aside.
         normalizes_advantages: Whether :meth:`get` normalizes them over the minibatch of all ranks.
     """
 
     def __init__(self, *arguments: Any, ranks: Communicator | None = None, **options: Any) -> None:
         self.ranks, self.normalizes_advantages = ranks or Alone(), False
+        self.carried: list[CarriedText] = []
         super().__init__(*arguments, **options)
 
     def reset(self) -> None:
@@ -76,7 +83,9 @@ class EpisodeRolloutBuffer(DictRolloutBuffer):
         self.episode_starts, self.rewards, self.values, self.log_probs, self.advantages, self.returns = (
             np.zeros(shape, dtype=np.float32) for _ in range(6)
         )
-        self.counted = np.ones(shape, dtype=bool)
+        self.counted, self.ages = np.ones(shape, dtype=bool), np.zeros(shape, dtype=np.int32)
+        self._begun = np.zeros(self.n_envs, dtype=np.int64)  # (B,) the first step that an environment has tokens of
+        self._brought = 0  # T_0
         self._starts: list[tuple[int, int, IntArray, int]] = []  # (env, step, prefix, prompt_length) of every segment
         self._ids = np.zeros((self.n_envs, 0), dtype=np.int64)
         self._prompts = np.zeros(self.n_envs, dtype=np.int64)
@@ -127,6 +136,7 @@ class EpisodeRolloutBuffer(DictRolloutBuffer):
         """Add a constant to all values, the bootstrapped ones too; :meth:`recompute_returns` then makes use of it."""
         last_values, dones = self._last
         self.values += np.float32(shift)
+        self.carried = [text.shifted(shift) for text in self.carried]
         self._last = (last_values + shift, dones)
 
     def recompute_returns(self) -> None:
@@ -137,14 +147,74 @@ class EpisodeRolloutBuffer(DictRolloutBuffer):
         """End a rollout after the steps that were added, however many.
 
         Args:
-            counted: (T, B) which transitions belong to it. Those of a text must all do, or none.
+            counted: (T - T_0, B) which transitions belong to it, but for texts that were brought back, of which all do.
+                Those of a text must all do, or none.
         """
         self._resize(self.pos)
-        self.counted, self.full = counted, True
+        brought = np.arange(self._brought)[:, None] >= self._begun
+        self.counted, self.full = np.concatenate([brought, counted]), True
+
+    def set_aside(self, dones: BoolArray) -> None:
+        """Let texts that the end of a rollout finds unfinished, where ``dones`` (B,) is false, count in a later one.
+
+        Call it after :meth:`end_rollout`, as long as rewards are those of the environment.
+        """
+        self.carried = [self._take_out(env) for env in np.flatnonzero(~dones).tolist()]
+
+    def _take_out(self, env: int) -> CarriedText:
+        """Take the last text of an environment out of the rollout."""
+        begun = np.flatnonzero(self.episode_starts[:, env])
+        start = int(max(self._begun[env], *begun[-1:]))
+        turns = [turn for turn in self._starts if turn[0] == env and turn[1] >= start]
+        self.counted[start:, env] = False
+        return CarriedText(
+            env,
+            tuple(Turn(step - start, prefix, prompt_length) for _, step, prefix, prompt_length in turns),
+            *(array[start:, env].copy() for array in (self.actions[..., 0], *self._numbers)),
+        )
+
+    def bring_back(self, episode_starts: BoolArray) -> None:
+        """Begin a rollout with the texts that were set aside.
+
+        Args:
+            episode_starts: (B,) environments that begin with other texts instead: what was set aside of them is lost.
+        """
+        texts, self.carried = continuing(self.carried, episode_starts), []
+        if not texts:
+            return
+        self._brought = max(len(text.actions) for text in texts)
+        self._resize(max(self._brought, self.buffer_size))
+        self.pos = self._brought
+        self._begun[:], self._prompts[:] = self.pos, -1  # an observation that no other goes on from
+        shape = self.observation_space["input_ids"].shape
+        assert shape is not None
+        self._ids = np.zeros((self.n_envs, *shape), dtype=np.int64)
+        for text in texts:
+            self._put_in(text)
+
+    def _put_in(self, text: CarriedText) -> None:
+        """Put a text before the first step of the rollout, as if it had been written there."""
+        env, start = text.env, self._brought - len(text.actions)
+        self._begun[env] = start
+        self.episode_starts[start, env] = 1
+        arrays = (self.actions[..., 0], *self._numbers)
+        for array, numbers in zip(arrays, (text.actions, *text[3:]), strict=True):
+            array[start : self._brought, env] = numbers
+        self.ages[start : self._brought, env] += 1
+        self._starts += [(env, start + turn.start, turn.prefix, turn.prompt_length) for turn in text.turns]
+        last = text.turns[-1]
+        ids = np.concatenate([last.prefix, text.actions[last.start : -1]])  # the last observation
+        self._ids[env, : len(ids)] = ids
+        self._lengths[env], self._prompts[env] = len(ids), last.prompt_length
+
+    @property
+    def _numbers(self) -> tuple[np.ndarray, ...]:
+        """The arrays (T, B) whose numbers a text takes with it besides its actions, in the order that it has them."""
+        return self.rewards, self.values, self.log_probs, self.ages
 
     def _resize(self, steps: int) -> None:
         """Make room for so many steps, or cut to them."""
-        for name in ("actions", "episode_starts", "rewards", "values", "log_probs", "advantages", "returns"):
+        for name in ("actions", "episode_starts", "rewards", "values", "log_probs", "advantages", "returns", "ages"):
             old = vars(self)[name]
             new = np.zeros((steps, *old.shape[1:]), old.dtype)
             new[: self.pos] = old[: self.pos]

@@ -19,7 +19,7 @@ from textgym.agents.common.rollout_buffer import EpisodeSamples, Segment
 from textgym.agents.facts import AgentFacts
 from textgym.models.stored_values import Check, number, positive
 
-_OF_VALUES = ("gae_lambda", "vf_coef")
+_OF_VALUES = ("gae_lambda", "vf_coef", "unfinished_texts")
 
 
 class WholeTextAgent(OnPolicyAgent):
@@ -44,7 +44,7 @@ class WholeTextAgent(OnPolicyAgent):
 
     facts: ClassVar[AgentFacts] = replace(
         OnPolicyAgent.facts,
-        not_options=(*OnPolicyAgent.facts.not_options, "vf_coef", "critic"),
+        not_options=(*OnPolicyAgent.facts.not_options, "vf_coef", "unfinished_texts", "critic"),
         limits={
             **OnPolicyAgent.facts.limits,
             "n_minibatches": (1, math.inf),

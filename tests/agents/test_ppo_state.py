@@ -85,6 +85,7 @@ RUNS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             "ent_coef": 0.01,
         },
     ),
+    "carry": ({"critic": "separate"}, {"unfinished_texts": "carry", "kl_target": 0.05}),
     "constant": ({"precision": "bf16"}, {"learning_rate": lambda _: 5e-3, "clip_range": lambda _: 0.15, "n_epochs": 1}),
 }
 

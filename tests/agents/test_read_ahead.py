@@ -46,6 +46,7 @@ RUNS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "steps": ({}, {}),
     "texts": ({"critic": "shared"}, {"rollout_texts": 8, "n_steps": 8}),
     "separate critic": ({"critic": "separate"}, {}),
+    "carried texts": ({}, {"unfinished_texts": "carry_recompute", "n_steps": 6}),
 }
 
 

@@ -77,6 +77,7 @@ class Tape:
         ("ppo", {"n_epochs": 2, "target_kl": None}),
         ("ppo", {"n_epochs": 1, "scale_rewards": True, "missing_eos_penalty": 0.3, "critic": "separate"}),
         ("ppo", {"n_epochs": 1, "micro_batch_size": 9, "rollout_texts": 8}),
+        ("ppo", {"n_epochs": 2, "target_kl": None, "unfinished_texts": "carry_recompute"}),
         ("reinforce", {"baseline": "mean", "rollout_texts": 8}),
         ("reinforce_pp", {"n_minibatches": 1, "n_epochs": 2, "rollout_texts": 8}),
     ],

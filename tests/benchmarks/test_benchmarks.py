@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
-from benchmarks import BENCHMARKS, Options, Report, controls, gpu, module_of, run_benchmark
+from benchmarks import BENCHMARKS, Options, Report, controls, gpu, module_of, rollouts, run_benchmark
 from benchmarks import active_selection as active
 from benchmarks import dialogue_rewards as dialogues
 from benchmarks.feedback_page import find_chromium
@@ -183,6 +183,56 @@ def test_active_selection() -> None:
     curves = report.figures["accuracy after each round, each seed"]
     assert [len(curve) for seed in curves for curve in seed.values()] == [3] * 4
     assert all(seed["random"][0] == pytest.approx(seed["chosen"][0]) for seed in curves)  # the same first labels
+
+
+@pytest.mark.slow
+def test_rollouts() -> None:
+    report = smoke("rollouts")
+    rows = check_form(report)
+    names = [f"{treatment}, lambda {each}" for each in ("0.95", "1") for treatment in rollouts.TREATMENTS]
+    assert list(rows) == names
+    assert list(report.outcomes["gold"]) == ["start model", *names]
+    assert report.outcomes["stale"]["bootstrap, lambda 1"] == ""
+    assert float(report.outcomes["stale"]["carry, lambda 1"]) >= 0
+
+
+def test_a_study_of_rollouts_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = []
+
+    def run_case(case: rollouts.Case, study: rollouts.Study) -> dict[str, Any]:
+        ran.append(case)
+        if len(ran) == 4:
+            raise KeyboardInterrupt
+        gold = [0.5 + 0.1 * (case.treatment == "carry"), 0.1 * case.seed]
+        curve = [{"timesteps": 96, "stale": 0.25 * at} for at in range(4)]
+        return {"study": study.key, "case": asdict(case), "gold": gold, "seconds": 1.0, "learned": 90, "curve": curve}
+
+    monkeypatch.setattr(rollouts, "run_case", run_case)
+    file, study = tmp_path / "runs" / "rollouts.jsonl", rollouts.Study(seeds=2)
+    with pytest.raises(KeyboardInterrupt):
+        rollouts.finish(file, study)
+    assert len(file.read_text().splitlines()) == 3
+    runs = rollouts.finish(file, study)
+    assert list(runs) == list(rollouts.cases(2))
+    assert len(ran) == 4 + 14
+    assert rollouts.finish(file, study) == runs
+    assert len(ran) == 4 + 14
+    assert rollouts.read_runs(file, replace(study, tokens=1)) == {}
+    table = rollouts.outcomes(runs)
+    assert table["carry, lambda 0.95"]["minus the first, over prompts"].startswith("0.050")
+    assert table["bootstrap, lambda 1"]["minus the first, over prompts"].startswith("0.000")
+    assert table["carry, lambda 1"]["stale"] == "0.62"  # of the last two iterations, 0.5 and 0.75
+    assert table["start model"]["learned"] == ""
+
+
+def test_gold_is_compared_by_prompt_and_seed() -> None:
+    first, second = np.array([[0.1, 0.6, 0.2], [0.3, 0.5, 0.4]]), np.array([[0.0, 0.5, 0.1], [0.1, 0.3, 0.2]])
+    of_prompts, of_seeds = rollouts.compared(first, second)
+    assert of_prompts.mean == pytest.approx(0.15)  # 0.1 with one seed, 0.2 with the other, whatever the prompt
+    assert of_prompts.high - of_prompts.low == pytest.approx(0, abs=1e-9)
+    assert of_seeds is not None
+    assert of_seeds.low < 0 < 0.3 < of_seeds.high  # t of one degree of freedom: 0.15 +- 12.7 * 0.05
+    assert rollouts.compared(first[:1], second[:1])[1] is None
 
 
 def test_the_share_of_labels_by_hand() -> None:

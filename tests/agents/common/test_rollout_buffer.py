@@ -157,8 +157,8 @@ def test_every_token_is_stored_once(filler: Filler) -> None:
     copied = sum(array.nbytes for array in theirs.observations.values())
     tokens = 64 * 3
     assert stored <= sum(4 * 40 for _ in ours.segments())
-    # An id, six numbers and a mark for each token, and the texts of one step with two lengths.
-    assert arrays <= tokens * (8 + 6 * 4 + 1) + 3 * 8 * (48 + 1 + 1)
+    # An id, six numbers, an age and a mark for each token, and the texts of one step with two lengths and a place.
+    assert arrays <= tokens * (8 + 6 * 4 + 4 + 1) + 3 * 8 * (48 + 1 + 1 + 1)
     assert copied > 6 * (stored + arrays)
     assert not hasattr(ours, "observations")
 
