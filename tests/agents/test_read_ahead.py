@@ -46,7 +46,6 @@ RUNS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "steps": ({}, {}),
     "texts": ({"critic": "shared"}, {"rollout_texts": 8, "n_steps": 8}),
     "separate critic": ({"critic": "separate"}, {}),
-    "carried texts": ({}, {"unfinished_texts": "carry_recompute", "n_steps": 6}),
 }
 
 
@@ -100,8 +99,7 @@ def test_texts_are_read_while_environments_step(
 def test_a_bare_model_writes_the_same_texts(
     make_env: Any, make_network: Any, recorded: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = CausalLM(make_network(num_hidden_layers=1))
-    model.restrict_vocabulary(int(make_env(1).action_space.n))
+    model = CausalLM(make_network(rows=377, num_hidden_layers=1))
 
     def written() -> list[list[int]]:
         env, writer, generator = make_env(3), TokenWriter(model), torch.Generator().manual_seed(0)

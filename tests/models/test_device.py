@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from textgym.models.causal_lm import CausalLM
-from textgym.models.device import release_memory
+from textgym.models.device import fetched, release_memory
 from textgym.models.loading import load_language_model
 
 
@@ -43,3 +43,11 @@ def test_a_module_stays_where_it_is_unless_a_device_is_named(monkeypatch: pytest
     assert moves == []
     load_language_model(model, device="cpu")
     assert moves == ["cpu"]
+
+
+def test_tensors_that_are_in_place_are_not_copied() -> None:
+    tensors = [torch.arange(3), torch.ones(2, 1)]
+    found = fetched(tensors, torch.device("cpu"))()
+    assert all(left is right for left, right in zip(found, tensors, strict=True))
+    elsewhere = fetched(tensors, torch.device("meta"))()
+    assert [tensor.device.type for tensor in elsewhere] == ["meta", "meta"]

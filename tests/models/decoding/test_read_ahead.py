@@ -36,19 +36,21 @@ class Environments:
             for row, token in zip(self.rows, tokens, strict=True)
         ]
 
+    def change_token(self) -> None:
+        """Show another token than the last one."""
+        self.rows[0][-1] = (self.rows[0][-1] + 1) % 64
+
     def disturb(self) -> None:
         """Show something else than what an agent expects."""
         place = int(self.rng.integers(len(self.rows)))
-        row, what = self.rows[place], self.rng.integers(6)
+        row, what = self.rows[place], self.rng.integers(5)
         if what == 0:
-            self.rows[place] = [*row[:-1], (row[-1] + 1) % 64]  # another token
-        elif what == 1:
             self.rows[place] = [*row, 3, 4][: self.width]  # tokens of somebody else
-        elif what == 2:
+        elif what == 1:
             self.rows[place] = row[: max(1, len(row) - 1)]
-        elif what == 3:
+        elif what == 2:
             self.rows[place] = [(row[0] + 1) % 64, *row[1:]]
-        elif what == 4:
+        elif what == 3:
             self.rows = [self.rows[other] for other in self.rng.permutation(len(self.rows))]
         else:
             self.rows = [self.prompt() for _ in self.rows]  # all begin again
@@ -130,7 +132,9 @@ def test_numbers_are_those_without_reading_ahead(
             torch.testing.assert_close(model.logits(states), bare, rtol=0, atol=1e-9)
         if step % 13 != 4:  # now and then the same texts are shown again
             environments.step(tokens.tolist())
-        if environments.rng.random() < 0.3:
+        if step % 6 == 3:
+            environments.change_token()
+        elif environments.rng.random() < 0.3:
             environments.disturb()
         if step == 30:
             for parameter in model.parameters():
