@@ -240,6 +240,25 @@ def test_supervised_training(kind: str, envs: EnvFactory, folders: dict[str, str
         response_loss(agent.text_model, agent.pairs[:2], 0.5, np.random.default_rng(0))
 
 
+@pytest.mark.parametrize("name", ["dpo", "kto", "expert_iteration"])
+def test_preferences_and_expert_iteration(
+    name: str, envs: EnvFactory, folders: dict[str, str], length_reward: Any, tmp_path: Path
+) -> None:
+    """They learn from whole responses, and go on bit for bit."""
+    env = envs("t5", 1, reward=length_reward)
+    options = {"labels": 24, "batch_size": 4} if name != "expert_iteration" else {"n": 4, "prompts": 4}
+    agent: Any = resolve_agent(name).create(env, folders["t5"], seed=0, device="cpu", learning_rate=1e-2, **options)
+    agent.learn(8)
+    agent.save(tmp_path / "agent")
+    again = type(agent).load(tmp_path / "agent", env=env, device="cpu")
+    for each in (agent, again):
+        each.learn(2, reset_num_timesteps=False)
+    assert agent.losses == again.losses
+    if name == "dpo":
+        assert agent.losses[0] == pytest.approx(np.log(2), abs=1e-4)
+        assert np.mean(agent.losses[-3:]) < np.log(2)
+
+
 def test_a_policy_in_a_folder(envs: EnvFactory, folders: dict[str, str], tmp_path: Path) -> None:
     env = envs("bart", 3)
     spaces_of_env = (env.observation_space, env.action_space)
