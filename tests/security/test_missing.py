@@ -49,7 +49,7 @@ def test_a_mistyped_function_lists_those_that_the_file_defines() -> None:
     )
     assert mistake("mistyped_rewards:zzz") == f"{expected} 'mistyped_rewards:zzz'. It defines: Short, good, polite."
     assert "Did you mean 'rougeL'? It defines: BertScore, Meteor," in mistake("textgym.metrics:rougL")
-    assert "Did you mean 'PPO'? It defines: AGENTS," in mistake("textgym.agents:Ppo")
+    assert "Did you mean 'PPO'? It defines: A2C, AGENTS," in mistake("textgym.agents:Ppo")
 
 
 @pytest.mark.parametrize(
