@@ -48,7 +48,7 @@ class Study:
     Attributes:
         tokens: Tokens that a run writes, about: whole rollouts.
         n_envs, n_steps: Environments, and tokens of each in a rollout.
-        learning_rate, kl_coef: Of PPO.
+        learning_rate, kl_coef: Learning rate and KL penalty coefficient of PPO.
         prompts: Held-out prompts that a run answers in the end.
         seeds: Runs of each treatment.
     """

@@ -41,7 +41,7 @@ class RolloutPlan(ABC):
 
 
 class Steps(RolloutPlan):
-    """As many steps of each environment; a text that the end cuts counts as far as it was written."""
+    """A number of steps of each environment; a text that the end cuts counts as far as it was written."""
 
     cuts = True
 
@@ -59,7 +59,7 @@ class Steps(RolloutPlan):
 
 
 class StepsThatCarry(Steps):
-    """As many steps, and until a text ended, because texts count when they end."""
+    """A number of steps, and further ones until a text ended, because texts count when they end."""
 
     cuts, carries = False, True
 
@@ -78,7 +78,7 @@ class StepsThatCarry(Steps):
 
 
 class WholeTexts(RolloutPlan):
-    """As many whole texts of each environment; what one writes beyond its share does not count."""
+    """A number of whole texts of each environment; what one writes beyond its share does not count."""
 
     begins_anew = True
 
