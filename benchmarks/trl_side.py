@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from textgym.trl import TrlEnv
 
 PPO_MODULE = "trl.experimental.ppo"
+_TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,8 @@ def main() -> None:
     seconds = time.perf_counter() - start
     folder = Path(job.folder)
     trainer.save_model(str(folder / "model"))
-    AutoTokenizer.from_pretrained(job.model).save_pretrained(folder / "model")
+    for name in _TOKENIZER:  # as it was: transformers writes another form of it, and KLs are of one tokenizer
+        shutil.copy(Path(job.model) / name, folder / "model" / name)
     outcome = {"seconds": seconds, "tokens": reward.tokens}
     (folder / "outcome.json").write_text(json.dumps(outcome), encoding="utf-8")
 
