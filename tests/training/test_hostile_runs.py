@@ -84,6 +84,7 @@ PLAIN_TEXTS = {  # never the name of something in a module
     "split",
     "task_options",
     "title",
+    "trl_python",
     "allow_hosts",
 }
 
