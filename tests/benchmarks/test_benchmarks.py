@@ -339,7 +339,7 @@ def test_the_command_writes_json(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["rolout"], "dialogue-rewards, tasks, feedback-modes, got 'rolout'. Did you mean 'rollout'?"),
+        (["rolout"], "dialogue-rewards, tasks, rollouts, feedback-modes, got 'rolout'. Did you mean 'rollout'?"),
         (["ppo", "--repetitions", "0"], "--repetitions"),
         (["ppo", "--device", "gpu"], "to be auto, cpu or cuda"),
     ],

@@ -84,16 +84,6 @@ def read_file(path: Path, label: str | None = None, named: Collection[str] = ())
         yield from _read_csv(path, label, named) if reader is None else reader(path, label)
 
 
-def require_existing(path: Path) -> None:
-    """Refuse a path where nothing is.
-
-    Raises:
-        FileNotFoundError: There is nothing.
-    """
-    if not path.exists():
-        raise FileNotFoundError(f"expected an existing file, got {str(path)!r}; check the path")
-
-
 @contextlib.contextmanager
 def open_bytes(path: Path) -> Iterator[io.BufferedReader]:
     """Open a file to read, unpacked where its name ends in ``.gz``.
@@ -103,7 +93,8 @@ def open_bytes(path: Path) -> Iterator[io.BufferedReader]:
         DataError: If it cannot be read, also while it is read; if it is a pipe or device, or unpacks to far more than
             texts do.
     """
-    require_existing(path)
+    if not path.exists():
+        raise FileNotFoundError(f"expected an existing file, got {str(path)!r}; check the path")
     with _damage_as_data_error(suffix_of(path), str(path)), _open_bytes(path) as binary:
         yield binary
 

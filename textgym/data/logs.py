@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from textgym.data.files import DataWarning, Problem, Row, is_encodable, read_file, require_existing
+from textgym.data.files import DataWarning, Problem, Row, is_encodable, read_file
 from textgym.errors import DataError
 from textgym.files.paths import user_path
 from textgym.text.plurals import counted
@@ -113,7 +113,6 @@ def read_log(file: NameOrPath, find: Callable[[str], Example] | None = None) -> 
 
 def _file_of(path: Path) -> Path:
     """Return the file of a path that may be a run folder."""
-    require_existing(path)
     if not path.is_dir():
         return path
     saved = next((path / name for name in _SAVED if (path / name).is_file()), None)
