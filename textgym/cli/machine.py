@@ -14,8 +14,8 @@ def bench(
         str,
         typer.Argument(
             metavar="NAME",
-            help="One of ppo, rollout, scaling, env, peers, trl, gpu, active-selection, dialogue-rewards, tasks or "
-            "feedback-modes.",
+            help="One of ppo, rollout, scaling, env, peers, trl, gpu, active-selection, dialogue-rewards, tasks, "
+            "rollouts or feedback-modes.",
         ),
     ],
     repetitions: Annotated[int, typer.Option("--repetitions", min=1, help="Timed repetitions of each case.")] = 3,
