@@ -88,21 +88,20 @@ def ends(seed: int, iterations: int, **options: Any) -> dict[str, float]:
 
 @pytest.mark.slow
 def test_a_larger_kl_coefficient_lies_lower_on_kl_and_on_reward() -> None:
-    weak, middle, strong = ([ends(seed, 16, kl_coef=coef) for seed in SEEDS] for coef in (0.01, 0.2, 1.0))
-    for larger, smaller in ((weak, middle), (middle, strong)):
-        for name in ("kl", "reward"):
-            above([run[name] for run in larger], [run[name] for run in smaller])
+    small, large = ([ends(seed, 16, kl_coef=coef) for seed in SEEDS] for coef in (0.2, 1.0))
+    for name in ("kl", "reward"):
+        above([run[name] for run in small], [run[name] for run in large])
 
 
 # ------------------------------------------------------------------- epochs
 @pytest.mark.slow
 def test_clipping_survives_many_epochs_on_one_batch() -> None:
     """Without it, the same steps are those of REINFORCE that go on with the texts of a policy that has long changed."""
-    options = {"n_epochs": 20, "learning_rate": lambda _: 1e-2}
+    options = {"n_epochs": 20, "learning_rate": lambda _: 3e-3}
     clipped = [ends(seed, 8, clip_range=0.2, **options)["reward"] for seed in SEEDS]
     unclipped = [ends(seed, 8, clip_range=1e9, **options)["reward"] for seed in SEEDS]
     above(clipped, unclipped)
-    assert mean_interval(clipped).low > 0.75
+    assert mean_interval(clipped).low > 0.6  # it was 0.33 at first
 
 
 # ---------------------------------------------------------------- best of n
@@ -131,19 +130,21 @@ def all_different(prompts: Sequence[str], texts: Sequence[str], examples: Sequen
 @pytest.mark.slow
 @pytest.mark.parametrize("reward", [in_place, all_different])
 def test_best_of_n_follows_its_exact_form(reward: Callable[..., list[float]]) -> None:
-    """And the KL that is usually quoted is a bound, which it keeps well below where texts are equally good."""
+    """Its mean reward is that of the law, to four standard errors of as many texts."""
     model = load_language_model("letters", device="cpu")
     texts, p = of_all_texts(model, "ab=", 2)
     rewards, count = np.array(reward([], texts, [])), 1_000
     exact = []
     for n in (1, 2, 4, 8):
-        agent = BestOfN(model, reward, n=n, max_new_tokens=2)
-        found = reward([], agent.act(["ab="] * count, generator=torch.Generator().manual_seed(n)), [])
-        exact.append(float(best_of_n_law(p, rewards, n) @ rewards))
-        interval = mean_interval(found, share=False)
-        assert interval.low <= exact[-1] <= interval.high
-        assert interval.high - interval.low < 0.06
-    assert exact == sorted(exact)
+        law = best_of_n_law(p, rewards, n)
+        exact.append(float(law @ rewards))
+        error = float(np.sqrt(law @ (rewards - exact[-1]) ** 2 / count))
+        written = BestOfN(model, reward, n=n, max_new_tokens=2).act(
+            ["ab="] * count, generator=torch.Generator().manual_seed(0)
+        )
+        assert np.mean(reward([], written, [])) == pytest.approx(exact[-1], abs=4 * error)
+        assert error < 0.01
+    assert np.diff(exact).min() > 0.05
 
 
 def test_the_quoted_kl_of_best_of_n_is_that_of_rewards_without_ties() -> None:
