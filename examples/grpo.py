@@ -37,13 +37,13 @@ class Args:
     """when a word is paid: sparse, for all letters at its end; dense, for each letter"""
     forms: tuple[str, ...] = ("grpo", "dapo", "dr_grpo")
     """what to compare"""
-    total_timesteps: int = 9_216
+    total_timesteps: int = 46_080
     """tokens to train each form on"""
-    n_envs: int = 64
+    n_envs: int = 256
     """parallel environments, which is the number of texts between two updates"""
     group_size: int = 8
     """answers to each question"""
-    learning_rate: float = 5e-3
+    learning_rate: float = 3e-3
     """step size of AdamW at first; it falls to 0"""
     eval_prompts: int = 16
     """held-out questions, before and after"""
