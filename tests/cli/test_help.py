@@ -14,7 +14,7 @@ GROUPS = ["", "reward", "feedback"]
 PATHS = [*GROUPS, *WITH_AGENTS]
 NAMES = (
     r"(?:env_id|dr_grpo|reinforce_pp|sb3_ppo|maskable_ppo|apo_zero|apo_down|consensus_ppo|decentralized_po|"
-    r"epsilon_greedy|carry_recompute)\b"
+    r"carry_recompute)\b"
 )
 """Names that are written with an underscore in a shell too."""
 
