@@ -225,6 +225,7 @@ class LanguageModelPolicy(ActorCriticPolicy):
         deterministic: bool = False,
         with_values: bool = True,
         action_masks: ActionMasks = None,
+        skipped: BoolArray | None = None,
     ) -> Decision:
         """Choose a token for every text.
 
@@ -235,8 +236,9 @@ class LanguageModelPolicy(ActorCriticPolicy):
             with_values: Without, values are 0. Those of a separate critic cost a pass of their own, and
                 :meth:`critic_values` gives them for less once the episodes are whole.
             action_masks: (B, V) tokens that may be chosen.
+            skipped: (B,) texts whose tokens count for nothing: they are not read.
         """
-        texts = read_ids(obs)
+        texts = read_ids(obs) if skipped is None else _without(skipped, read_ids(obs))
         (actions, log_probs), values = self._choose(texts, deterministic, action_masks)
         if not self.training:
             self._first_ratio.remember(texts, actions, log_probs)
@@ -262,10 +264,8 @@ class LanguageModelPolicy(ActorCriticPolicy):
             ended = np.zeros(len(texts.lengths), dtype=bool)
         if ended.all():
             return torch.zeros(len(ended), 1, device=texts.lengths.device)
+        states = self._states(self._critic_caches, _without(ended, texts))
         skipped = torch.from_numpy(ended).to(texts.lengths.device)
-        # One token stands for a text that ended: a cache wants as many rows as there are environments.
-        lengths, prompt_lengths = (each.masked_fill(skipped, 1) for each in texts[1:])
-        states = self._states(self._critic_caches, TextBatch(texts.input_ids, lengths, prompt_lengths))
         values: Tensor = self.value_head(states).to(skipped.device).masked_fill(skipped[:, None], 0.0)
         return values
 
@@ -486,6 +486,13 @@ class LanguageModelPolicy(ActorCriticPolicy):
 
     def _states(self, caches: CachePool, texts: TextBatch) -> Tensor:
         return last_hidden(caches.model, texts) if torch.is_grad_enabled() else caches.hidden(texts)
+
+
+def _without(skipped: BoolArray, texts: TextBatch) -> TextBatch:
+    """Let one token stand for each text to be skipped: a cache wants as many rows as there are environments."""
+    rows = torch.from_numpy(skipped).to(texts.lengths.device)
+    lengths, prompt_lengths = (each.masked_fill(rows, 1) for each in texts[1:])
+    return TextBatch(texts.input_ids, lengths, prompt_lengths)
 
 
 def _zero_schedule(_: float) -> float:

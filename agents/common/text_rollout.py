@@ -72,7 +72,7 @@ class TextRolloutAlgorithm(TextAgent):
         buffer.bring_back(self._last_episode_starts)
         counted: list[BoolArray] = []
         while not plan.is_over():
-            actions, values, log_probs = self._choose_actions()
+            actions, values, log_probs = self._choose_actions(~plan.counts)
             tokens = actions.cpu().numpy()
             new_obs, rewards, dones, infos = env.step(tokens)
             self.num_timesteps += self.all_envs
@@ -148,9 +148,16 @@ class TextRolloutAlgorithm(TextAgent):
                 return staleness(self.everywhere(buffer.ages[buffer.counted]))
 
     @torch.no_grad()
-    def _choose_actions(self) -> Decision:
-        """Sample the next tokens; values of a separate critic come after the rollout."""
-        return self.policy.act(to_tensors(self._texts), with_values=self.policy.critic is None)
+    def _choose_actions(self, skipped: BoolArray) -> Decision:
+        """Sample the next tokens; values of a separate critic come after the rollout.
+
+        Args:
+            skipped: (B,) environments that have written their share, which only have to be given some token.
+        """
+        with_values = self.policy.critic is None
+        return self.policy.act(
+            to_tensors(self._texts), with_values=with_values, skipped=skipped if skipped.any() else None
+        )
 
     @torch.no_grad()
     def _last_values(self, dones: BoolArray) -> Tensor:

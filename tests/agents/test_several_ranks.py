@@ -19,6 +19,7 @@ from textgym.agents.registry import AGENTS
 from textgym.agents.sft import SFT
 from textgym.errors import CheckpointError
 from textgym.models.loading import load_language_model
+from textgym.types import BoolArray
 
 from .conftest import FEW_TOKENS, build_network, length_of_text
 
@@ -60,15 +61,15 @@ class Tape:
         self.decisions: list[Decision] = []
         choose = agent._choose_actions
 
-        def recorded() -> Decision:
-            self.decisions.append(choose())
+        def recorded(skipped: BoolArray) -> Decision:
+            self.decisions.append(choose(skipped))
             return self.decisions[-1]
 
         agent._choose_actions = recorded
 
     def play(self, agent: Any, rows: slice) -> None:
         steps: Iterator[Decision] = iter(self.decisions)
-        agent._choose_actions = lambda: Decision(*(part[rows] for part in next(steps)))
+        agent._choose_actions = lambda _: Decision(*(part[rows] for part in next(steps)))
 
 
 @pytest.mark.parametrize(

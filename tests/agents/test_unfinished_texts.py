@@ -21,7 +21,7 @@ from textgym.agents.common.distributed import Communicator
 from textgym.agents.common.lock_step import in_lock_step
 from textgym.agents.common.observations import to_tensors
 from textgym.errors import CheckpointError
-from textgym.types import State
+from textgym.types import BoolArray, State
 
 from .conftest import FEW_TOKENS, build_network, length_of_text
 
@@ -35,7 +35,7 @@ def script(agent: PPO, lengths: Sequence[Sequence[int]]) -> None:
     rows = [[EOS if at == n else LETTER for n in each for at in range(1, n + 1)] for each in lengths]
     steps = iter(zip(*rows, strict=False))
 
-    def choose() -> Decision:
+    def choose(_: BoolArray) -> Decision:
         tokens = torch.tensor(next(steps))
         with torch.no_grad():
             values, log_probs, _ = agent.policy.evaluate_actions(to_tensors(agent._texts), tokens)  # type: ignore[arg-type]
@@ -80,8 +80,8 @@ def test_log_probs_of_stale_tokens(unfinished: str, critic: str, make_agent: Any
     sampled: list[Decision] = []
     choose, train, found = agent._choose_actions, agent.train, []
 
-    def noting() -> Decision:
-        sampled.append(choose())
+    def noting(skipped: BoolArray) -> Decision:
+        sampled.append(choose(skipped))
         return sampled[-1]
 
     def looking() -> None:

@@ -11,6 +11,7 @@ from textgym.models.prompt_sharing import shared_prompts
 
 LONG, SHORT = [5, 6, 7, 8, 9, 10, 11, 12], [20, 21, 22]
 TEXTS = [(LONG, [1, 2, 3]), (LONG, [4, 5]), (SHORT, [6]), (LONG, [7, 8, 9, 10]), (SHORT, []), (LONG, [1, 2])]
+INSTRUCTED = [([*LONG, 30, 31], [1, 2]), ([*LONG, 32], [3]), ([*LONG, 30, 32, 33], []), ([*LONG, 34], [1, 2])]
 
 
 def batch_of(texts: list[tuple[list[int], list[int]]], noise: int = 0) -> EpisodeBatch:
@@ -30,11 +31,12 @@ def batch_of(texts: list[tuple[list[int], list[int]]], noise: int = 0) -> Episod
 @pytest.mark.parametrize("kind", ["gpt_neox", "gpt2", "llama"])
 @pytest.mark.parametrize("noise", [0, 3])
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("texts", [TEXTS, INSTRUCTED])
 def test_states_and_gradients_are_those_of_whole_texts(
-    kind: str, noise: int, attention: str, make_network: Any
+    texts: list[tuple[list[int], list[int]]], kind: str, noise: int, attention: str, make_network: Any
 ) -> None:
     model = CausalLM(make_network(kind, attn_implementation=attention).double())
-    batch = batch_of(TEXTS, noise)
+    batch = batch_of(texts, noise)
     assert shared_prompts(batch) is not None
     weights = torch.linspace(-1, 2, len(batch.rows), dtype=torch.float64)[:, None]
     found = []
@@ -48,7 +50,19 @@ def test_states_and_gradients_are_those_of_whole_texts(
         torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
 
 
-def test_each_prompt_is_read_once(make_network: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("texts", "passes"),
+    [
+        (TEXTS, [(2, 8), (6, 4)]),  # two prompts, and at most four tokens of a response
+        (INSTRUCTED, [(1, 8), (4, 4)]),  # what all prompts begin with, and the rest of prompts and responses
+    ],
+)
+def test_each_beginning_is_read_once(
+    texts: list[tuple[list[int], list[int]]],
+    passes: list[tuple[int, int]],
+    make_network: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     model, shapes = CausalLM(make_network("gpt_neox")), []
     original = model.token_states
 
@@ -57,8 +71,8 @@ def test_each_prompt_is_read_once(make_network: Any, monkeypatch: pytest.MonkeyP
         return original(ids, *rest, **named)
 
     monkeypatch.setattr(model, "token_states", spy)
-    model.hidden(batch_of(TEXTS))
-    assert shapes == [(2, 8), (6, 4)]
+    model.hidden(batch_of(texts))
+    assert shapes == passes
 
 
 def test_texts_of_one_token_need_no_second_pass(make_network: Any) -> None:
@@ -69,7 +83,7 @@ def test_texts_of_one_token_need_no_second_pass(make_network: Any) -> None:
 @pytest.mark.parametrize(
     "texts",
     [
-        [(LONG, [1, 2]), ([*LONG[:-1], 50], [3, 4])],  # nothing in common before the first action
+        [(LONG, [1, 2]), ([50, *LONG], [3, 4]), ([51, *LONG], [5])],  # nothing in common before the first action
         [(SHORT, list(range(20))), (SHORT, list(range(20)))],  # too little in common
     ],
 )

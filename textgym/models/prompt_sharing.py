@@ -1,7 +1,7 @@
 """Sharing of prompts: a common beginning of several texts is computed once.
 
-Responses to one prompt, or texts after the same examples, repeat their beginning in every row. Keys and values of the
-beginning are computed once and copied to its rows, through which gradients flow back and add up::
+Responses to one prompt, or texts after the same instruction or examples, repeat their beginning in every row. Keys and
+values of the beginning are computed once and copied to its rows, through which gradients flow back and add up::
 
     rows (E, T)              prompts (U, P)      the rest (E, R)
     [p p p p p a b c]        [p p p p p]         [a b c]
@@ -10,6 +10,8 @@ beginning are computed once and copied to its rows, through which gradients flow
 """
 
 from __future__ import annotations
+
+from operator import itemgetter
 
 import numpy as np
 import torch
@@ -30,7 +32,11 @@ def continued_states(model: Decoder, batch: EpisodeBatch, prompts: Prompts) -> T
 
 
 def shared_prompts(batch: EpisodeBatch, fill_id: int = 0) -> Prompts | None:
-    """Return the prompts before the texts' first actions; ``None`` if too little is shared to gain by."""
+    """Return the beginnings that are read once; ``None`` if too little is shared to gain by.
+
+    They are the prompts before the texts' first actions, or what all of these begin with (the instruction, say), if
+    that leaves less to be read.
+    """
     if len(batch.rows) == 0:
         return None
     ids, rows = batch.input_ids.cpu().numpy(), batch.rows.cpu().numpy()
@@ -39,11 +45,24 @@ def shared_prompts(batch: EpisodeBatch, fill_id: int = 0) -> Prompts | None:
     np.minimum.at(lengths, rows, ends)
     np.maximum.at(totals, rows, ends)
     seen: dict[bytes, int] = {}
-    which = [seen.setdefault(row[:size].tobytes(), len(seen)) for row, size in zip(ids, lengths, strict=True)]
-    width, rest = int(lengths.max()), int((totals - lengths).max())
-    if len(seen) * width + len(ids) * rest > _WORTH_IT * ids.size:
+    which = np.array([seen.setdefault(row[:size].tobytes(), len(seen)) for row, size in zip(ids, lengths, strict=True)])
+    everywhere = np.full(len(ids), _common(ids[:, : int(lengths.min())]))
+    choices = [(which, lengths), (np.zeros_like(which), everywhere)]
+    cost, which, lengths = min(((_cost(totals, *choice), *choice) for choice in choices), key=itemgetter(0))
+    if cost > _WORTH_IT * ids.size or not lengths.all():
         return None
-    return _prompts(ids, np.array(which), lengths, rest, fill_id, batch.input_ids.device)
+    return _prompts(ids, which, lengths, int((totals - lengths).max()), fill_id, batch.input_ids.device)
+
+
+def _common(ids: IntArray) -> int:
+    """Return how many tokens all rows (E, T) begin with."""
+    differs = (ids != ids[0]).any(0)
+    return int(differs.argmax()) if differs.any() else len(differs)
+
+
+def _cost(totals: IntArray, which: IntArray, lengths: IntArray) -> int:
+    """Return the tokens that are read, padding included, of texts of ``totals`` (E,) tokens with such beginnings."""
+    return int((which.max() + 1) * lengths.max() + len(lengths) * (totals - lengths).max())
 
 
 def _prompts(

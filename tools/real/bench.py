@@ -33,24 +33,25 @@ class Size:
     Attributes:
         prompts: Held-out prompts of an evaluation.
         sft_steps, sft_batch: Optimizer steps of supervised fine-tuning, and texts per step.
-        tokens: Tokens that reinforcement learning writes.
-        n_envs: Texts written at a time.
+        tokens: Tokens that reinforcement learning has room for.
+        n_envs, group_size: Texts of an iteration, and how many of them continue one prompt.
         pairs: Simulated comparisons.
         rows: Rows of a file that are scored.
         table_tokens: Tokens of the short trainings.
     """
 
     prompts: int = 200
-    sft_steps: int = 24
+    sft_steps: int = 40
     sft_batch: int = 16
-    tokens: int = 6144
-    n_envs: int = 32
+    tokens: int = 30_720
+    n_envs: int = 64
+    group_size: int = 8
     pairs: int = 1000
     rows: int = 2000
     table_tokens: int = 1536
 
 
-SMOKE = Size(prompts=4, sft_steps=1, sft_batch=2, tokens=64, n_envs=2, pairs=60, rows=60, table_tokens=64)
+SMOKE = Size(prompts=4, sft_steps=1, sft_batch=2, tokens=64, n_envs=2, group_size=2, pairs=60, rows=60, table_tokens=64)
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""The studies that train the language model: supervised fine-tuning of adapters, then PPO, each by one command."""
+"""The studies that train the language model: supervised fine-tuning of adapters, then RLOO, each by one command."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from textgym.types import JsonObject
 
 RANK = 16
 MAX_PROMPT, MAX_NEW = 160, 32
-_EPOCHS = 2
 
 # Texts of this project to show samples on: of the user's files, only figures go into the page.
 REVIEWS: Sequence[Mapping[str, str]] = (
@@ -103,8 +102,8 @@ def commands(bench: Bench, task: Tuning) -> dict[str, list[str]]:
     few = ["--eval-prompts", str(max(2, size.prompts // 8))]
     asked = [task.env_id, *task.data, *budgets]
     supervised = ["--steps", str(size.sft_steps), "--batch-size", str(size.sft_batch), "--lr", "5e-4"]
-    tokens = ["--steps", str(size.tokens), "--n-envs", str(size.n_envs), "--epochs", str(_EPOCHS)]
-    learning = ["--batch-size", "128", "--lr", "5e-4", "--kl-coef", "0.02", "--gae-lambda", "1", "--scale-rewards"]
+    tokens = ["--steps", str(size.tokens), "--n-envs", str(size.n_envs), "--group-size", str(size.group_size)]
+    learning = ["--n-minibatches", "4", "--lr", "1e-3", "--kl-coef", "0.05", "--scale-rewards"]
     models = [f"runs/{task.name}-sft", f"runs/{task.name}"]
     compared = [option for model in (bench.model, *models) for option in ("--model", model)]
     measures = [option for metric in task.metrics for option in ("--metric", metric)]
@@ -113,7 +112,8 @@ def commands(bench: Bench, task: Tuning) -> dict[str, list[str]]:
     return {
         f"{task.name}-sft": ["sft", *asked, "--model", bench.model, *adapters, *supervised, *few],
         task.name: [
-            "train", *asked, *task.wanted, "--model", models[0], *adapters, *rewarded, *tokens, *learning, *few
+            "train", *asked, *task.wanted, "--agent", "rloo", "--model", models[0], *adapters, *rewarded, *tokens,
+            *learning, *few,
         ],
         f"{task.name}-evaluation": [
             "evaluate", *asked, *task.wanted, *compared, *rewarded, *measures, "--prompts", str(size.prompts)
