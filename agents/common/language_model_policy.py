@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Self, cast
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -35,12 +34,11 @@ from textgym.agents.common.observations import (
 from textgym.agents.common.policy_options import Attention, Critic, PolicyOptions
 from textgym.agents.common.policy_record import (
     check_policy_record,
-    describe_policy,
     rebuild_model,
     spaces_of,
-    write_model_config,
 )
 from textgym.agents.common.prompt_format import write_model_folder
+from textgym.agents.common.stored_policy import StoredPolicy, zero_schedule
 from textgym.models.batch import EpisodeBatch, TextBatch, share_prefixes
 from textgym.models.checkpoint import load_unique, read_checkpoint, unique_tensors, write_checkpoint
 from textgym.models.decoding.cuda_graph import Recordings
@@ -57,7 +55,7 @@ from textgym.values import attribute_of
 _FORBIDDEN = -1e9  # logit of a suppressed token: probability 0, and finite, so that 0 * logit stays 0
 
 
-class LanguageModelPolicy(ActorCriticPolicy):
+class LanguageModelPolicy(StoredPolicy, ActorCriticPolicy):
     """Actor-critic policy over tokens for *unmodified* on-policy algorithms of Stable-Baselines3 and sb3-contrib.
 
     The observation is the text so far (``input_ids``, ``attention_mask``), an action is the next token. Rollouts keep
@@ -109,9 +107,7 @@ class LanguageModelPolicy(ActorCriticPolicy):
         ValueError: For an observation or action space of another kind, or an option out of range.
     """
 
-    kind: ClassVar[str]  # of its checkpoints
-    observation_space: spaces.Dict
-    action_space: spaces.Discrete
+    options: PolicyOptions
     _suppressed: Tensor
 
     def __init__(
@@ -425,28 +421,9 @@ class LanguageModelPolicy(ActorCriticPolicy):
         tensors, record = read_checkpoint(Path(path), cls.kind)
         check_policy_record(record)
         model = rebuild_model(record, Path(path))
-        policy = cls(*spaces_of(record), _zero_schedule, model, **record["options"])
+        policy = cls(*spaces_of(record), zero_schedule, model, **record["options"])
         load_unique(policy, tensors, Path(path))
         return policy.to(get_device(device))
-
-    def describe(self) -> dict[str, object]:
-        """Everything but the weights, as JSON."""
-        return describe_policy(self.kind, self.options, self.observation_space, self.action_space, self.model)
-
-    def save_config(self, folder: Path) -> None:
-        """Write the model's configuration and tokenizer, without weights, into ``folder/model``."""
-        write_model_config(self.model, folder, new_adapter=self.options.lora_rank is not None)
-
-    def _get_constructor_parameters(self) -> dict[str, object]:
-        return {
-            "observation_space": self.observation_space,
-            "action_space": self.action_space,
-            "lr_schedule": _zero_schedule,
-            "model": self.model.source or self.model,
-            **dataclasses.asdict(self.options),
-            "optimizer_class": self.optimizer_class,
-            "optimizer_kwargs": self.optimizer_kwargs,
-        }
 
     @property
     def _acting(self) -> TextModel:
@@ -493,7 +470,3 @@ def _without(skipped: BoolArray, texts: TextBatch) -> TextBatch:
     rows = torch.from_numpy(skipped).to(texts.lengths.device)
     lengths, prompt_lengths = (each.masked_fill(rows, 1) for each in texts[1:])
     return TextBatch(texts.input_ids, lengths, prompt_lengths)
-
-
-def _zero_schedule(_: float) -> float:
-    return 0.0

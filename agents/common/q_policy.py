@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -19,7 +18,7 @@ from textgym.agents.common.cache_pool import CachePool
 from textgym.agents.common.features import NoFeatures
 from textgym.agents.common.health import refuse_bad_steps
 from textgym.agents.common.observations import check_spaces, check_tokenizer, longest_prompt, read_ids, read_observation
-from textgym.agents.common.policy_record import describe_policy, write_model_config
+from textgym.agents.common.stored_policy import StoredPolicy
 from textgym.models.batch import EpisodeBatch, TextBatch, share_prefixes
 from textgym.models.decoding.prefix_cache import last_hidden
 from textgym.models.decoding.sampling import sample_tokens
@@ -99,7 +98,7 @@ class QNetwork(nn.Module):
         self.train(mode)
 
 
-class TextQPolicy(BasePolicy):
+class TextQPolicy(StoredPolicy):
     """Q network over tokens, with its target network, for an *unmodified* ``stable_baselines3.DQN``.
 
     The observation is the text so far, an action is the next token. Texts under way are continued from what the model
@@ -132,8 +131,7 @@ class TextQPolicy(BasePolicy):
     """
 
     kind: ClassVar[str] = "textgym.TextQPolicy"
-    observation_space: spaces.Dict
-    action_space: spaces.Discrete
+    options: QOptions
 
     def __init__(
         self,
@@ -191,7 +189,7 @@ class TextQPolicy(BasePolicy):
         return loaded
 
     @property
-    def model(self) -> TextModel:
+    def model(self) -> TextModel:  # type: ignore[override]  # read-only here
         """The language model of the Q network."""
         return self.q_net.model
 
@@ -247,25 +245,6 @@ class TextQPolicy(BasePolicy):
         self._caches.reset()
         return super().load_state_dict(*args, **kwargs)
 
-    def describe(self) -> dict[str, object]:
-        """Everything but the weights, as JSON."""
-        return describe_policy(self.kind, self.options, self.observation_space, self.action_space, self.model)
-
-    def save_config(self, folder: Path) -> None:
-        """Write the model's configuration and tokenizer, without weights, into ``folder/model``."""
-        write_model_config(self.model, folder, new_adapter=self.options.lora_rank is not None)
-
-    def _get_constructor_parameters(self) -> dict[str, Any]:
-        return {
-            "observation_space": self.observation_space,
-            "action_space": self.action_space,
-            "lr_schedule": _zero_schedule,
-            "model": self.model.source or self.model,
-            **asdict(self.options),
-            "optimizer_class": self.optimizer_class,
-            "optimizer_kwargs": self.optimizer_kwargs,
-        }
-
     def save(self, path: str | Path) -> None:
         """Refuse to pickle the policy: an agent saves it with all the rest.
 
@@ -282,7 +261,3 @@ class TextQPolicy(BasePolicy):
             ValueError: Always.
         """
         raise ValueError("expected the folder of an agent, got that of a policy; use textgym.agents.dqn.DQN.load")
-
-
-def _zero_schedule(_: float) -> float:
-    return 0.0

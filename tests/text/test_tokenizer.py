@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import tokenizers
+import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import decoders, models, normalizers, pre_tokenizers
@@ -72,6 +73,19 @@ def test_fingerprint_names_the_tokens_not_the_folder(
         (tmp_path / file.name).write_bytes(file.read_bytes())
     assert Tokenizer.load(tmp_path).fingerprint == tokenizer.fingerprint
     assert Tokenizer.load(foreign_folder).fingerprint != tokenizer.fingerprint
+
+
+def test_fingerprint_stays_when_transformers_saves_again(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    """It writes a template that adds nothing to a text."""
+    transformers.AutoTokenizer.from_pretrained(tokenizer.folder).save_pretrained(tmp_path)
+    saved = json.loads((tmp_path / "tokenizer.json").read_text(encoding="utf-8"))
+    assert saved["post_processor"]["special_tokens"] == {}
+    assert Tokenizer.load(tmp_path).fingerprint == tokenizer.fingerprint
+    a_token = {"SpecialToken": {"id": "<eos>", "type_id": 0}}
+    saved["post_processor"]["single"].insert(0, a_token)
+    saved["post_processor"]["special_tokens"] = {"<eos>": {"id": "<eos>", "ids": [1], "tokens": ["<eos>"]}}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(saved), encoding="utf-8")
+    assert Tokenizer.load(tmp_path).fingerprint != tokenizer.fingerprint
 
 
 @pytest.mark.parametrize("kind", ENDS)

@@ -109,11 +109,15 @@ class Tokenizer:
     def fingerprint(self) -> str:
         """First 16 hex digits of the SHA-256 of the canonical tokenizer JSON: vocabulary and all stages.
 
-        Where prompts are encoded by themselves, another one, since the same prompt has other ids then.
+        Where prompts are encoded by themselves, another one, since the same prompt has other ids then. A template that
+        adds no token to a text is left out: transformers writes one where none was.
         """
         description = json.loads(self._backend.to_str())
         for state in ("version", "truncation", "padding"):
             description.pop(state, None)
+        template = description.get("post_processor")
+        if template is not None and template.get("special_tokens") == {}:
+            description["post_processor"] = None
         if self.encodes_prompts:
             description["encodes_prompts"] = True
         canonical = json.dumps(description, sort_keys=True, ensure_ascii=False)
