@@ -178,7 +178,10 @@ def _run_here(command: Sequence[str], log: Path) -> int:
     from textgym.cli.app import app
 
     with log.open("w", encoding="utf-8") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
-        app(list(command), standalone_mode=False)
+        try:
+            app(list(command), standalone_mode=False)
+        except SystemExit as end:  # as every command does
+            return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0
 
 
