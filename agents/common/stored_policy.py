@@ -1,4 +1,4 @@
-"""What a checkpoint says of a policy, besides its weights."""
+"""The record of a policy in a checkpoint, besides its weights."""
 
 from __future__ import annotations
 
