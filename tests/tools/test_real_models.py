@@ -114,7 +114,7 @@ def test_steps_of_a_tuned_task_follow_on_each_other(bench: Bench, monkeypatch: p
     assert ran["dialogue-sft"][:4] == ["sft", "TextSumm-v1", "--data", "data/dialogsum.dev.jsonl"]
     train = ran["dialogue"]
     assert train[train.index("--model") + 1] == "runs/dialogue-sft"
-    assert train[train.index("--steps") + 1] == str(bench.size.tokens // 2)
+    assert train[train.index("--steps") + 1] == str(2 * bench.size.tokens // 3)
     assert all("--lora-rank" in ran[name] for name in ("dialogue-sft", "dialogue"))
     evaluation = ran["dialogue-evaluation"]
     compared = [value for option, value in itertools.pairwise(evaluation) if option == "--model"]
