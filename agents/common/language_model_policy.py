@@ -232,7 +232,7 @@ class LanguageModelPolicy(StoredPolicy, ActorCriticPolicy):
             with_values: Without, values are 0. Those of a separate critic cost a pass of their own, and
                 :meth:`critic_values` gives them for less once the episodes are whole.
             action_masks: (B, V) tokens that may be chosen.
-            skipped: (B,) texts whose tokens count for nothing: they are not read.
+            skipped: (B,) texts whose tokens count for nothing: their prompts are not read, and tokens are arbitrary.
         """
         texts = read_ids(obs) if skipped is None else _without(skipped, read_ids(obs))
         (actions, log_probs), values = self._choose(texts, deterministic, action_masks)
@@ -466,7 +466,11 @@ class LanguageModelPolicy(StoredPolicy, ActorCriticPolicy):
 
 
 def _without(skipped: BoolArray, texts: TextBatch) -> TextBatch:
-    """Let one token stand for each text to be skipped: a cache wants as many rows as there are environments."""
+    """Cut each text to be skipped to as many tokens as are behind its prompt, and one.
+
+    A cache wants as many rows as there are environments. A text that is continued so grows by a token as well, and is
+    read with the others.
+    """
     rows = torch.from_numpy(skipped).to(texts.lengths.device)
-    lengths, prompt_lengths = (each.masked_fill(rows, 1) for each in texts[1:])
-    return TextBatch(texts.input_ids, lengths, prompt_lengths)
+    lengths = torch.where(rows, 1 + (texts.lengths - texts.prompt_lengths).clamp(min=0), texts.lengths)
+    return TextBatch(texts.input_ids, lengths, texts.prompt_lengths.masked_fill(rows, 1))

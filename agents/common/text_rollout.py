@@ -79,7 +79,7 @@ class TextRolloutAlgorithm(TextAgent):
             callback.update_locals(locals())
             if not callback.on_step():
                 return False
-            self._update_info_buffer(infos, dones)
+            self._update_info_buffer(infos, dones & plan.counts)
             counted.append(plan.counts)
             ended = np.flatnonzero(dones & plan.counts).tolist()
             self.finished += [Finished(buffer.pos, row, infos[row]) for row in ended]

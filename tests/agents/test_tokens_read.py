@@ -210,22 +210,25 @@ def test_the_next_rollout_begins_with_its_prompts(
 def test_environments_that_wrote_their_share_read_no_further_prompts(
     tasks: tuple[str, str], tokenizer_folder: Path, make_network: Any
 ) -> None:
-    """They take part in the steps of the others; what they are shown meanwhile is not read, but for one token."""
+    """They take part in the steps of the others; what they are shown meanwhile is not read, but for a token each."""
     options = {"rollout_texts": ENVS, "n_steps": NEW, "seed": SEED, "device": "cpu"}
     kwargs = {"model": make_network(), "suppress_tokens": range(3, 377)}  # so that texts end early
     agent = PPO(CausalLMPolicy, make_env(tasks[0], tokenizer_folder), policy_kwargs=kwargs, **options)
     read = TokensRead(policy=agent.policy.model)
-    choose, idle = agent._choose_actions, []
+    choose, idle, new = agent._choose_actions, [], []
 
     def noting(skipped: Any) -> Any:
-        idle.append(len(set(agent._texts["input_ids"][skipped, 0].tolist())))
+        texts = agent._texts
+        begun = skipped & (texts["attention_mask"].sum(1) == PROMPT)
+        idle.append(skipped.sum())
+        new.append(len(set(texts["input_ids"][begun, 0].tolist())))
         return choose(skipped)
 
     agent._choose_actions = noting  # type: ignore[method-assign]
     roll_out(agent)
     assert any(idle)
     assert sum(segment.stop - segment.start for segment in agent.rollout_buffer.segments()) < ENVS * NEW
-    assert read.take() == {"policy": PREFILL + (len(idle) - 1) * ENVS + sum(idle)}
+    assert read.take() == {"policy": PREFILL + (len(idle) - 1) * ENVS + sum(new)}
 
 
 def test_stock_buffer_reads_each_text_of_a_minibatch_once(

@@ -75,6 +75,26 @@ def test_each_beginning_is_read_once(
     assert shapes == passes
 
 
+@pytest.mark.parametrize("prompts", [1, 3])
+def test_gradients_are_the_same_every_time(prompts: int, make_network: Any) -> None:
+    """On several threads, too: sums of many rows do not depend on which thread is first."""
+    model, before = CausalLM(make_network("gpt_neox")), torch.get_num_threads()
+    texts = [([*range(10, 50), *range(10, 50), row % prompts], [1 + row % 7, 2]) for row in range(60)]
+    batch = batch_of(texts)
+    assert shared_prompts(batch) is not None
+    torch.set_num_threads(2)
+    try:
+        found = set()
+        for _ in range(8):
+            model.zero_grad()
+            model.hidden(batch).square().sum().backward()
+            gradients = [each.grad.flatten() for each in model.parameters() if each.grad is not None]
+            found.add(torch.cat(gradients).numpy().tobytes())
+    finally:
+        torch.set_num_threads(before)
+    assert len(found) == 1
+
+
 def test_texts_of_one_token_need_no_second_pass(make_network: Any) -> None:
     model, batch = CausalLM(make_network("gpt_neox")), batch_of([(LONG, [])] * 4)
     torch.testing.assert_close(model.hidden(batch), batch.gather(model.token_states(batch.input_ids)))

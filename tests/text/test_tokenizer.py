@@ -81,6 +81,11 @@ def test_fingerprint_stays_when_transformers_saves_again(tokenizer: Tokenizer, t
     saved = json.loads((tmp_path / "tokenizer.json").read_text(encoding="utf-8"))
     assert saved["post_processor"]["special_tokens"] == {}
     assert Tokenizer.load(tmp_path).fingerprint == tokenizer.fingerprint
+    single = saved["post_processor"]["single"]
+    (tmp_path / "tokenizer.json").write_text(
+        json.dumps({**saved, "post_processor": {**saved["post_processor"], "single": single * 2}}), encoding="utf-8"
+    )
+    assert Tokenizer.load(tmp_path).fingerprint != tokenizer.fingerprint  # every text twice
     a_token = {"SpecialToken": {"id": "<eos>", "type_id": 0}}
     saved["post_processor"]["single"].insert(0, a_token)
     saved["post_processor"]["special_tokens"] = {"<eos>": {"id": "<eos>", "ids": [1], "tokens": ["<eos>"]}}

@@ -11,8 +11,6 @@ values of the beginning are computed once and copied to its rows, through which 
 
 from __future__ import annotations
 
-from operator import itemgetter
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -28,7 +26,7 @@ def continued_states(model: Decoder, batch: EpisodeBatch, prompts: Prompts) -> T
     """Hidden states (N, H) of a batch by one pass over its prompts and one over what follows them."""
     states = continued(model, batch.input_ids, prompts)
     places = batch.positions - prompts.lengths[batch.rows] + 1  # 0 is the last token of the beginning
-    return states[batch.rows, places]
+    return batch._replace(positions=places).gather(states)
 
 
 def shared_prompts(batch: EpisodeBatch, fill_id: int = 0) -> Prompts | None:
@@ -47,10 +45,11 @@ def shared_prompts(batch: EpisodeBatch, fill_id: int = 0) -> Prompts | None:
     seen: dict[bytes, int] = {}
     which = np.array([seen.setdefault(row[:size].tobytes(), len(seen)) for row, size in zip(ids, lengths, strict=True)])
     everywhere = np.full(len(ids), _common(ids[:, : int(lengths.min())]))
-    choices = [(which, lengths), (np.zeros_like(which), everywhere)]
-    cost, which, lengths = min(((_cost(totals, *choice), *choice) for choice in choices), key=itemgetter(0))
-    if cost > _WORTH_IT * ids.size or not lengths.all():
+    choices = [choice for choice in ((which, lengths), (np.zeros_like(which), everywhere)) if choice[1].all()]
+    costs = [_cost(totals, *choice) for choice in choices]
+    if not costs or min(costs) > _WORTH_IT * ids.size:
         return None
+    which, lengths = choices[costs.index(min(costs))]
     return _prompts(ids, which, lengths, int((totals - lengths).max()), fill_id, batch.input_ids.device)
 
 

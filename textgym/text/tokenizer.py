@@ -116,7 +116,7 @@ class Tokenizer:
         for state in ("version", "truncation", "padding"):
             description.pop(state, None)
         template = description.get("post_processor")
-        if template is not None and template.get("special_tokens") == {}:
+        if template is not None and template.get("single") == [{"Sequence": {"id": "A", "type_id": 0}}]:
             description["post_processor"] = None
         if self.encodes_prompts:
             description["encodes_prompts"] = True
