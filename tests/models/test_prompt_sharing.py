@@ -7,6 +7,7 @@ import torch
 
 from textgym.models.batch import EpisodeBatch
 from textgym.models.causal_lm import CausalLM
+from textgym.models.decoding.continuation import copied
 from textgym.models.prompt_sharing import shared_prompts
 
 LONG, SHORT = [5, 6, 7, 8, 9, 10, 11, 12], [20, 21, 22]
@@ -75,24 +76,22 @@ def test_each_beginning_is_read_once(
     assert shapes == passes
 
 
-@pytest.mark.parametrize("prompts", [1, 3])
-def test_gradients_are_the_same_every_time(prompts: int, make_network: Any) -> None:
-    """On several threads, too: sums of many rows do not depend on which thread is first."""
-    model, before = CausalLM(make_network("gpt_neox")), torch.get_num_threads()
-    texts = [([*range(10, 50), *range(10, 50), row % prompts], [1 + row % 7, 2]) for row in range(60)]
-    batch = batch_of(texts)
-    assert shared_prompts(batch) is not None
+@pytest.mark.parametrize("beginnings", [1, 3])
+def test_gradients_of_copies_add_up_in_one_order(beginnings: int) -> None:
+    """On several threads, too, where picking rows by an index adds them up as threads come."""
+    generator = torch.Generator().manual_seed(0)
+    parts = torch.randn(beginnings, 4, 200, 32, generator=generator, requires_grad=True)
+    weights, which = torch.randn(64, 4, 200, 32, generator=generator), torch.arange(64) % beginnings
+    threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        found = set()
-        for _ in range(8):
-            model.zero_grad()
-            model.hidden(batch).square().sum().backward()
-            gradients = [each.grad.flatten() for each in model.parameters() if each.grad is not None]
-            found.add(torch.cat(gradients).numpy().tobytes())
+        found = {
+            torch.autograd.grad((copied(parts, which) * weights).sum(), parts)[0].numpy().tobytes() for _ in range(8)
+        }
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(threads)
     assert len(found) == 1
+    assert torch.equal(copied(parts, which), parts[which])
 
 
 def test_texts_of_one_token_need_no_second_pass(make_network: Any) -> None:

@@ -75,11 +75,11 @@ def continued(model: Decoder, input_ids: Tensor, prompts: Prompts) -> Tensor:
     cache = DynamicCache(config=model.config)
     of_prompts = model.token_states(prompts.input_ids, cache=cache)  # (U, P, H)
     ends = of_prompts[torch.arange(len(of_prompts), device=input_ids.device), _of_each(prompts) - 1]  # (U, H)
-    last = _copied(ends, prompts.which)[:, None]
+    last = copied(ends, prompts.which)[:, None]
     if prompts.rest == 0:
         return last
     for layer in filled_layers(cache, prompts.input_ids.shape[1]):
-        layer.keys, layer.values = _copied(layer.keys, prompts.which), _copied(layer.values, prompts.which)
+        layer.keys, layer.values = copied(layer.keys, prompts.which), copied(layer.values, prompts.which)
     steps = torch.arange(prompts.rest, device=input_ids.device)
     positions = (prompts.lengths[:, None] + steps).clamp(max=input_ids.shape[1] - 1)  # (E, R)
     columns = torch.arange(prompts.input_ids.shape[1], device=input_ids.device)
@@ -95,7 +95,7 @@ def _of_each(prompts: Prompts) -> Tensor:
     return torch.zeros_like(prompts.input_ids[:, 0]).scatter_(0, prompts.which, prompts.lengths)
 
 
-def _copied(parts: Tensor, which: Tensor) -> Tensor:
+def copied(parts: Tensor, which: Tensor) -> Tensor:
     """Copy rows of ``parts`` (U, ...), so that gradients add up in the same order every time: (E, ...).
 
     Of the two ways to pick rows, one adds them up in any order on a CPU with several threads, the other on a GPU.
