@@ -466,11 +466,14 @@ class LanguageModelPolicy(StoredPolicy, ActorCriticPolicy):
 
 
 def _without(skipped: BoolArray, texts: TextBatch) -> TextBatch:
-    """Cut each text to be skipped to as many tokens as are behind its prompt, and one.
+    """Leave of each text to be skipped the first token and what is behind its prompt.
 
-    A cache wants as many rows as there are environments. A text that is continued so grows by a token as well, and is
-    read with the others.
+    A cache wants as many rows as there are environments. A text that goes on grows by the token that was chosen, as the
+    others do, and is read with them.
     """
-    rows = torch.from_numpy(skipped).to(texts.lengths.device)
-    lengths = torch.where(rows, 1 + (texts.lengths - texts.prompt_lengths).clamp(min=0), texts.lengths)
-    return TextBatch(texts.input_ids, lengths, texts.prompt_lengths.masked_fill(rows, 1))
+    rows = torch.from_numpy(skipped).to(texts.lengths.device)[:, None]
+    dropped = (texts.prompt_lengths - 1).clamp(min=0)[:, None]  # (B, 1) tokens of the prompt
+    columns = torch.arange(texts.input_ids.shape[1], device=rows.device)
+    places = torch.where(rows & (columns > 0), columns + dropped, columns).clamp(max=len(columns) - 1)  # (B, L)
+    lengths = torch.where(rows, texts.lengths[:, None] - dropped, texts.lengths[:, None])[:, 0]
+    return TextBatch(texts.input_ids.gather(1, places), lengths, texts.prompt_lengths.masked_fill(rows[:, 0], 1))

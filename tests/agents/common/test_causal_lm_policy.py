@@ -20,10 +20,12 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from transformers import AutoModelForCausalLM
 
 from textgym.agents.common.causal_lm_policy import CausalLMPolicy
+from textgym.agents.common.language_model_policy import _without
 from textgym.agents.common.policy_record import rebuild_model
 from textgym.agents.common.rollout_buffer import EpisodeRolloutBuffer
 from textgym.agents.ppo import PPO
 from textgym.errors import CheckpointError
+from textgym.models.batch import TextBatch
 from textgym.models.causal_lm import CausalLM
 from textgym.text.tokenizer import Tokenizer
 
@@ -485,3 +487,13 @@ def test_optimizer_arguments(make_policy: Any) -> None:
     trained = {id(parameter) for group in lora.optimizer.param_groups for parameter in group["params"]}
     names = {name for name, parameter in lora.named_parameters() if id(parameter) in trained}
     assert all("lora" in name or "value_head" in name for name in names)
+
+
+def test_what_is_left_of_a_skipped_text_grows_by_the_tokens_that_are_chosen() -> None:
+    """Or else what a GPU reads ahead would be of no use."""
+    ids = torch.tensor([[5, 6, 7, 8, 9, 0], [5, 6, 7, 8, 9, 0], [3, 4, 0, 0, 0, 0]])
+    texts = TextBatch(ids, torch.tensor([5, 5, 2]), torch.tensor([3, 3, 2]))
+    left = _without(np.array([True, False, True]), texts)
+    shown = [row[:length].tolist() for row, length in zip(left.input_ids, left.lengths, strict=True)]
+    assert shown == [[5, 8, 9], [5, 6, 7, 8, 9], [3]]
+    assert left.prompt_lengths.tolist() == [1, 3, 1]
