@@ -116,3 +116,12 @@ def test_recomputed_activations_are_left_alone(make_network: Any) -> None:
     assert model.can_continue_with_gradients(11)
     model.recompute_activations()
     assert not model.can_continue_with_gradients(11)
+
+
+def test_weights_that_are_shared_out_are_left_alone(make_network: Any) -> None:
+    """Processes that took another number of passes each would wait for one another; only some modules gather them."""
+    model = CausalLM(make_network("gpt_neox"))
+    layer = next(each for name, each in model.network.named_modules() if name.endswith("layers.1"))
+    assert not layer.gradient_checkpointing  # which says no more than that activations are kept
+    layer.unshard = lambda: None  # as FSDP2 adds
+    assert not model.can_continue_with_gradients(11)

@@ -129,7 +129,7 @@ class CausalLM(TextModel):
         Nor where weights are shared out over processes, which gather them in step: each reads every text once.
         """
         names = ("gradient_checkpointing", "unshard")  # the second is a method of what FSDP2 has shared out
-        once = any(attribute_of(module, *names) for module in self.network.modules())
+        once = any(attribute_of(module, name) for module in self.network.modules() for name in names)
         return not once and self.caches(tokens)
 
     def train(self, mode: bool = True) -> Self:
