@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from textgym.errors import CheckpointError, RewardError, TextGymError, is_out_of_memory
 from textgym.files.paths import user_path
@@ -53,6 +54,9 @@ class TextEmbedder:
     def __init__(self, model: str | Path | Any = DEFAULT_ENCODER, *, batch_size: int = 64) -> None:
         self.network: Any = _load_encoder(model) if isinstance(model, str | Path) else model
         self.network.eval().requires_grad_(False)
+        # Static embeddings, which embed nothing as zeros, have a tokenizer of another library; a model may have none.
+        tokenizer = getattr(self.network, "tokenizer", None)
+        self._tokenizer = tokenizer if isinstance(tokenizer, PreTrainedTokenizerBase) else None
         self._batch_size = batch_size
         self._known: dict[str, Embeddings] = {}
 
@@ -60,18 +64,33 @@ class TextEmbedder:
         """Embeddings of ``n`` texts, (n, D).
 
         Texts beyond the encoder's context lose their end. Not every tokenizer has a token for nothing: a text of white
-        space is embedded as a full stop.
+        space is embedded as a full stop, and a text that the tokenizer leaves no token of as zeros.
         """
         texts = [whole_characters(text) if text.strip() else "." for text in texts]
         known = {text: self._known[text] for text in texts if text in self._known}
         new = [text for text in dict.fromkeys(texts) if text not in known]
         if new:
-            vectors = self.network.encode(
-                new, batch_size=self._batch_size, convert_to_numpy=True, show_progress_bar=False
-            )
-            known.update(zip(new, vectors.astype(np.float32), strict=True))
+            known.update(self._embed(new))
             self._remember({text: known[text] for text in new})
         return np.stack([known[text] for text in texts])
+
+    def _embed(self, texts: list[str]) -> dict[str, Embeddings]:
+        read = [text for text in texts if self._is_read(text)]
+        if self._tokenizer is None or len(read) == len(texts):
+            return dict(zip(texts, self._encode(texts), strict=True))
+        some_token = next(filter(self._is_read, self._tokenizer.get_vocab()))  # tells the width where nothing is read
+        *vectors, last = self._encode([*read, some_token])
+        return dict.fromkeys(texts, np.zeros_like(last)) | dict(zip(read, vectors, strict=True))
+
+    def _encode(self, texts: list[str]) -> Embeddings:
+        vectors = self.network.encode(
+            texts, batch_size=self._batch_size, convert_to_numpy=True, show_progress_bar=False
+        )
+        return np.asarray(vectors, dtype=np.float32)
+
+    def _is_read(self, text: str) -> bool:
+        """Return whether the encoder's tokenizer makes at least one token of a text."""
+        return self._tokenizer is None or len(self._tokenizer(text)["input_ids"]) > 0
 
     def _remember(self, vectors: dict[str, Embeddings]) -> None:
         self._known.update(vectors)

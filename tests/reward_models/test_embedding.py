@@ -166,6 +166,17 @@ def test_any_language_model_is_an_encoder(world: Any) -> None:
     assert np.isfinite(embedder(["a road", ""])).all()
 
 
+def test_texts_without_a_token_are_zeros() -> None:
+    """The tokenizer of ``letters`` knows letters alone: no full stop, which stands for an empty text."""
+    alone, among = TextEmbedder("letters"), TextEmbedder("letters")
+    nothing = alone(["", "!"])
+    assert not nothing.any()
+    vectors = among(["cat", "!", "dog", " "])
+    assert np.allclose(vectors[[0, 2]], alone(["cat", "dog"]), atol=1e-6)
+    assert vectors[[0, 2]].any(axis=1).all()
+    assert np.array_equal(vectors[[1, 3]], nothing)
+
+
 def test_unreadable_encoders_are_refused(tmp_path: Path) -> None:
     (tmp_path / "modules.json").write_text("[]")
     with pytest.raises(CheckpointError, match="sentence-transformers"):
