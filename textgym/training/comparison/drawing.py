@@ -34,6 +34,8 @@ _VALUES = {
 }
 _WIDTH, _HEIGHT = 5.4, 4.1  # inches of a panel
 _MARKS = 10  # of a line
+_SHADE = 0.15  # of an interval
+_FEW = 6  # agents, whose intervals can be told apart; those of more are fainter
 
 
 class Panel(NamedTuple):
@@ -115,6 +117,7 @@ def svg_of(figure: Figure) -> str:
 
 
 def _draw(axes: Axes, comparison: Comparison, panel: Panel) -> None:
+    shade = _SHADE * min(1.0, _FEW / len(comparison.labels))
     for label in comparison.labels:
         colour, line, marker = _style(comparison, label)
         curve = comparison.curve(panel.measure, label, panel.kind)
@@ -122,7 +125,7 @@ def _draw(axes: Axes, comparison: Comparison, panel: Panel) -> None:
             _draw_level(axes, comparison.after(panel.measure, label), label, colour)
             continue
         every = max(1, len(curve.spent) // _MARKS)
-        axes.fill_between(curve.spent, curve.low, curve.high, color=colour, alpha=0.15, linewidth=0)
+        axes.fill_between(curve.spent, curve.low, curve.high, color=colour, alpha=shade, linewidth=0)
         axes.plot(
             *(curve.spent, curve.mean, line),
             color=colour, linewidth=1.7, marker=marker, markersize=4.5, markevery=every, label=label,
