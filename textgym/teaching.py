@@ -42,14 +42,14 @@ class WrongError(Exception):
 
 
 class Verdict(NamedTuple):
-    """What came of an answer: whether it is right, and a text for who wrote it."""
+    """The outcome of an answer: whether it is right, and a text for its author."""
 
     right: bool
     text: str
 
 
 class Claim(NamedTuple):
-    """What a lesson claims, and what was measured.
+    """A claim of a lesson, and the measurement that decides it.
 
     Attributes:
         statement: The claim, a sentence.
@@ -65,7 +65,7 @@ class Claim(NamedTuple):
 
     @property
     def holds(self) -> bool:
-        """Whether the interval lies where the claim says."""
+        """Whether the claim covers the whole interval."""
         return bool(self.above <= self.measured.low and self.measured.high <= self.below)
 
     def __str__(self) -> str:
@@ -97,7 +97,7 @@ def read_cells(text: str) -> list[Cell]:
     heads = [(number, match["rest"]) for number, line in enumerate(lines) if (match := _HEADER.match(line))]
     ends = [number for number, _ in heads[1:]] + [len(lines)]
     cells = []
-    for (number, rest), end in zip(heads, ends, strict=True):
+    for (number, rest), end in zip(heads, ends, strict=False):  # no header, no cell
         named = _TAGS.search(rest)
         tags = tuple(re.findall(r'"([^"]+)"', named["tags"])) if named else ()
         cells.append(Cell(number + 2, tags, "[markdown]" not in rest, "\n".join(lines[number + 1 : end])))
@@ -222,9 +222,9 @@ def expect(found: Any, right: Any, of: str, *, tolerance: float = 1e-6) -> None:
     """Compare what an answer gives with what is right.
 
     Args:
-        found: Whatever the code of the learner returned.
+        found: The value that the learner's code returned.
         right: A number, an array or a sequence of numbers, or anything that ``==`` compares.
-        of: What was asked for, such as ``"the return at gamma 0.9"``.
+        of: Name of the value, such as ``"the return at gamma 0.9"``.
         tolerance: The largest difference of numbers.
 
     Raises:
@@ -243,6 +243,8 @@ def expect(found: Any, right: Any, of: str, *, tolerance: float = 1e-6) -> None:
 
 
 def _as_numbers(found: Any) -> np.ndarray[Any, Any] | None:
+    if isinstance(found, str):
+        return None
     try:
         return np.asarray(found.detach() if hasattr(found, "detach") else found, dtype=float)
     except (TypeError, ValueError):
