@@ -4,8 +4,8 @@
     python tools/run_lessons.py 1 5            # some of them
     python tools/run_lessons.py --notebooks    # also execute them as notebooks, whose outputs the documentation shows
 
-Results are kept in lessons/results.json, and lessons/README.md shows them. Notebooks need Jupytext and nbclient; without
-them an error says so before anything runs.
+Results are kept in lessons/results.json, and lessons/README.md shows them. Notebooks need Jupytext and
+nbclient; without them an error says so before anything runs.
 """
 
 from __future__ import annotations
