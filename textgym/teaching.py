@@ -65,7 +65,7 @@ class Claim(NamedTuple):
 
     @property
     def holds(self) -> bool:
-        """Whether the claim covers the whole interval."""
+        """``True`` if the whole interval lies where the statement puts it."""
         return bool(self.above <= self.measured.low and self.measured.high <= self.below)
 
     def __str__(self) -> str:
