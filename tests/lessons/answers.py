@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from torch.nn.functional import logsigmoid
+
 
 class Answers(NamedTuple):
     """A right answer, and wrong ones that a learner may well give."""
@@ -38,5 +40,19 @@ ANSWERS: Mapping[str, Mapping[int, Answers]] = {
         ),
         2: Answers(0.25, (0.5, 1)),
         3: Answers(lambda bonus: ((1 + 2 * bonus) / 4) ** 2, (lambda bonus: bonus**2, lambda bonus: 1 / 16)),
+    },
+    "08_human_feedback": {
+        1: Answers(
+            lambda a, b, label: -(label * logsigmoid(a - b) + (1 - label) * logsigmoid(b - a)).mean(),
+            (lambda a, b, label: -(label * logsigmoid(a - b)).mean(), lambda a, b, label: -logsigmoid(a - b).mean()),
+        ),
+        2: Answers(0.731, (0.5, 1.0, 0.599)),
+        3: Answers(
+            lambda clicks, propensities: float((clicks / propensities).mean()),
+            (
+                lambda clicks, propensities: float(clicks.mean()),
+                lambda clicks, propensities: float((clicks / propensities).sum() / (1 / propensities).sum()),
+            ),
+        ),
     },
 }

@@ -94,6 +94,14 @@ def test_the_loss_of_lesson_2_is_that_of_the_library() -> None:
     assert torch.allclose(*(torch.autograd.grad(each, log_probs)[0] for each in (loss, library)), atol=1e-6)
 
 
+def test_the_loss_of_lesson_8_is_that_of_the_library() -> None:
+    from textgym.reward_models.losses import bradley_terry_loss
+
+    chosen, rejected = torch.randn(2, 7, generator=torch.Generator().manual_seed(0)).double()
+    loss = namespace("08_human_feedback")["bradley_terry_loss"](chosen, rejected)
+    assert torch.allclose(loss, bradley_terry_loss(chosen, rejected, torch.ones(7)).double(), atol=1e-6)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LESSONS)
 def test_a_lesson_runs_and_its_claims_hold(name: str, tmp_path: Path) -> None:
