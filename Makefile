@@ -25,7 +25,7 @@ OLD_PYTHON := Set PYTHON, for example: make PYTHON=python3.12 test
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test slow check lint types format assets real bench lock drift clean
+.PHONY: help demo test slow check lint types format assets lessons real bench lock drift clean
 
 help: ## List the targets
 	@echo "Usage: make TARGET [ARGS='more arguments'] [PYTHON=python3.12]"; echo
@@ -56,6 +56,9 @@ format: $(VENV)/.dev ## Format the code and fix what ruff can fix
 
 assets: $(VENV)/.dev ## Rebuild the models that ship with the package
 	$(BIN)/python -P tools/build_assets.py $(ARGS)
+
+lessons: $(VENV)/.dev ## Run the lessons and measure what they claim (ARGS="1 5" for some of them)
+	$(BIN)/python -P tools/run_lessons.py $(ARGS)
 
 real: $(VENV)/.runtime ## Real pretrained models (ARGS="similarity sentiment continue dialogue tables", DATA=folder of your files)
 	$(BIN)/python tools/real_models.py $(if $(DATA),--data "$(DATA)") $(ARGS)

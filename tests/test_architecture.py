@@ -38,6 +38,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "textgym.registration",
         "textgym.security",
         "textgym.spaces",
+        "textgym.teaching",
         "textgym.terms",
         "textgym.types",
         "textgym.values",

@@ -1,0 +1,58 @@
+"""Right and wrong answers to the exercises of the lessons, by name of the script and number of the exercise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from torch.nn.functional import logsigmoid
+
+
+class Answers(NamedTuple):
+    """A right answer, and wrong ones that a learner may well give."""
+
+    right: Any
+    wrong: tuple[Any, ...]
+
+
+ANSWERS: Mapping[str, Mapping[int, Answers]] = {
+    "01_text_as_episode": {
+        1: Answers(
+            lambda vocabulary, length: (sum(vocabulary**depth for depth in range(length)), vocabulary**length),
+            (lambda vocabulary, length: (vocabulary**length, vocabulary**length),),
+        ),
+        2: Answers(
+            lambda rewards, gamma: sum(gamma**step * reward for step, reward in enumerate(rewards)),
+            (
+                lambda rewards, gamma: sum(rewards),
+                lambda rewards, gamma: sum(gamma ** (step + 1) * reward for step, reward in enumerate(rewards)),
+            ),
+        ),
+        3: Answers(0.5 ** (1 / 4), (0.5, 0.5 ** (1 / 5))),
+    },
+    "02_reinforce": {
+        1: Answers(
+            lambda log_probs, returns, written: -((log_probs * written).sum(0) * returns).mean(),
+            (
+                lambda log_probs, returns, written: -(log_probs.sum(0) * returns).mean(),
+                lambda log_probs, returns, written: ((log_probs * written).sum(0) * returns).mean(),
+            ),
+        ),
+        2: Answers(0.25, (0.5, 1)),
+        3: Answers(lambda bonus: ((1 + 2 * bonus) / 4) ** 2, (lambda bonus: bonus**2, lambda bonus: 1 / 16)),
+    },
+    "08_human_feedback": {
+        1: Answers(
+            lambda a, b, label: -(label * logsigmoid(a - b) + (1 - label) * logsigmoid(b - a)).mean(),
+            (lambda a, b, label: -(label * logsigmoid(a - b)).mean(), lambda a, b, label: -logsigmoid(a - b).mean()),
+        ),
+        2: Answers(0.731, (0.5, 1.0, 0.599)),
+        3: Answers(
+            lambda clicks, propensities: float((clicks / propensities).mean()),
+            (
+                lambda clicks, propensities: float(clicks.mean()),
+                lambda clicks, propensities: float((clicks / propensities).sum() / (1 / propensities).sum()),
+            ),
+        ),
+    },
+}
