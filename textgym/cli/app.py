@@ -31,6 +31,7 @@ from textgym.cli.feedback import feedback_app
 from textgym.cli.machine import bench, doctor
 from textgym.cli.options import BUDGETS, RESUMABLE, RUN, TASK, takes
 from textgym.cli.resuming import of_start_model, run_or_resume
+from textgym.cli.runs import runs, show
 from textgym.errors import EndedError, RankLostError, exits_as
 from textgym.naming import options_named
 from textgym.plots import ignore_style_of_folder
@@ -90,6 +91,8 @@ app.add_typer(reward_app, name="reward")
 app.add_typer(feedback_app, name="feedback")
 app.command(cls=Command)(bench)
 app.command(cls=defaults_of("textgym.training.comparison.settings:ComparisonSettings"))(compare)
+app.command(cls=Command)(runs)
+app.command(cls=Command)(show)
 app.command(cls=Command)(doctor)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -101,17 +100,6 @@ def draw_ends(comparison: Comparison, measures: Sequence[str]) -> Figure:
         axes.set_ylim(len(labels) - 0.5, -0.5)
         finish_axes(axes, TITLES.get(measure, measure), "interquartile mean, 95 % interval", "")
     return figure
-
-
-def svg_of(figure: Figure) -> str:
-    """Return a figure as SVG, whose letters are drawn and need no font."""
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-
-    written = io.StringIO()
-    with rc_context({"svg.hashsalt": "textgym", "svg.fonttype": "path"}):  # the same figure gives the same text
-        FigureCanvasSVG(figure).print_svg(written, metadata={"Date": None})
-    return written.getvalue()
 
 
 def _draw(axes: Axes, comparison: Comparison, panel: Panel) -> None:
