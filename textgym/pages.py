@@ -42,6 +42,7 @@ p { max-width: 48rem; margin: .4rem 0; overflow-wrap: anywhere; }
 .plots { display: grid; gap: .8rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); }
 .plots img, .wide img { width: 100%; height: auto; display: block; background: #fff; border: 1px solid var(--line);
   border-radius: 8px; padding: .3rem; }
+.plots img { max-width: 40rem; }
 .wide { overflow-x: auto; }
 .wide img { min-width: 34rem; max-width: 64rem; }
 .scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: 8px; }

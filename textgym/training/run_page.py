@@ -138,7 +138,10 @@ def _sides(pair: Pair) -> Iterator[str]:
 
 def _use(report: RunReport) -> Iterator[str]:
     yield "<h2>Resume</h2>"
-    yield code(report.resuming())
+    words, command = report.resuming()
+    yield note(words)
+    if command:
+        yield code(command)
     lines = report.loading()
     if lines:
         yield "<h2>Load</h2>"

@@ -123,20 +123,18 @@ class RunReport:
         rows = [course.cells for course in courses_of(self.log)]
         return Table("Training", COURSE, rows, f"Records of the training texts, by {self.unit}.") if rows else None
 
-    def resuming(self) -> str:
-        """Return how the run goes on, or why it does not, in a line."""
+    def resuming(self) -> tuple[str, str]:
+        """Return whether the run goes on, as a sentence, and the command that does it; empty if there is none."""
         command = _RESUMED_BY.get(self.facts.command, self.facts.command)
-        if command not in _RESUMABLE:
-            return "Runs of this command cannot be resumed; start a new one."
         how = f"textgym {command} --resume {shlex.quote(self.facts.folder)}"
+        if command not in _RESUMABLE:
+            return "Runs of this command cannot be resumed; start a new one.", ""
         match self.facts.state:
-            case "finished" if command == "compare":
-                return f"All runs are made; with more agents or seeds, add: --out {shlex.quote(self.facts.folder)}"
             case "finished":
-                return "Nothing is left to do in this run; its model is where another one can start."
+                return "The run is finished: there is nothing to resume.", ""
             case "running":
-                return f"A process works here. If it stops: {how}"
-        return how
+                return "A process works here. Should it stop, this resumes the run:", how
+        return "This resumes the run where it stopped:", how
 
     def loading(self) -> list[str]:
         """Return lines that use what the run left, in a shell and in Python; none if there is nothing yet."""
@@ -385,10 +383,10 @@ def _load_model(report: RunReport) -> list[str]:
 
 def _load_agent(report: RunReport) -> list[str]:
     folder, agent = report.facts.folder, report.facts.agent
-    name = AGENTS[agent].partition(":")[2] if agent in AGENTS else "the class of the agent"
+    name = AGENTS[agent].partition(":")[2] if agent in AGENTS else "Agent"
     return [
         f"textgym evaluate --agent {shlex.quote(folder)}",
-        f"{name}.load({f'{folder}/agent'!r})" if agent in AGENTS else f"# {name} has load({f'{folder}/agent'!r})",
+        f"{name}.load({f'{folder}/agent'!r})" + ("  # from textgym.agents" if agent in AGENTS else ""),
     ]
 
 

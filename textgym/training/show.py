@@ -65,7 +65,8 @@ def print_report(report: RunReport) -> None:
     console.heading("Versions")
     console.say(", ".join(f"{name} {text}" for name, text in report.versions.items()) or "unknown")
     console.heading("Resume")
-    console.say(report.resuming())
+    for line in filter(None, report.resuming()):
+        console.say(line)
     lines = report.loading()
     if lines:
         console.heading("Load")
