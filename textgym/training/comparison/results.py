@@ -14,6 +14,7 @@ from textgym.metrics.aggregates import (
     interquartile_mean_interval,
     probability_of_improvement,
 )
+from textgym.pages import escaped, table
 from textgym.training.comparison.budget import Budget, Kind
 from textgym.training.comparison.records import RunRecord, Sample
 from textgym.types import FloatArray, Interval, JsonObject
@@ -72,6 +73,12 @@ class Comparison:
         rewards = [f"{label} {found.mean:.3g}" for label in self.ranked if (found := self.after("reward", label))]
         env = self.settings.get("choice", {}).get("env_id", "")
         return f"<{type(self).__name__} on {env}, {self.budget.words}: {', '.join(rewards) or 'no finished runs'}>"
+
+    def _repr_html_(self) -> str:
+        """Return the agents with what was measured at the end, as a table; IPython asks for it."""
+        names = self.measures()
+        rows = [(label, *(_cell(self.after(name, label)) for name in names)) for label in self.ranked]
+        return f"<p>{escaped(repr(self))}</p>{table(('agent', *names), rows)}"
 
     @property
     def labels(self) -> list[str]:
@@ -166,6 +173,10 @@ def aggregate(scores: Sequence[float]) -> Interval | None:
     """Return the interquartile mean of one number per run with its 95 % interval; ``None`` of none."""
     known = tuple(score for score in scores if np.isfinite(score))
     return _interval_of(known) if known else None
+
+
+def _cell(interval: Interval | None) -> str:
+    return "" if interval is None else f"{interval.mean:.3g} [{interval.low:.3g}, {interval.high:.3g}]"
 
 
 @cache  # tables, plots and sentences ask for the same ones
