@@ -76,7 +76,6 @@ app = typer.Typer(
     cls=Commands,
     name="textgym",
     help="Reinforcement learning on text: environments, language models, learned rewards.",
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -67,7 +67,8 @@ def lines_of(runs: Sequence[RunFacts], width: int | None) -> list[str]:
     cells = {column: [printable(column.cell(facts)) for facts in runs] for column in COLUMNS}
     filled = {column: [column.title, *texts] for column, texts in cells.items() if any(texts)}
     widths = {column: max(map(cell_len, texts)) for column, texts in filled.items()}
-    kept, room = [], 0
+    kept: list[Column] = []
+    room = 0
     for column in sorted(filled, key=lambda each: each.rank):
         room += widths[column] + len(_GAP) * bool(kept)
         if width is not None and kept and room > width:

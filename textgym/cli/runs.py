@@ -6,9 +6,14 @@ from typing import Annotated
 
 import typer
 
+from textgym.cli import completion
+
 
 def runs(
-    folder: Annotated[str, typer.Argument(metavar="[FOLDER]", help="Folder with runs. Default: runs.")] = "runs",
+    folder: Annotated[
+        str,
+        typer.Argument(metavar="[FOLDER]", help="Folder with runs. Default: runs.", autocompletion=completion.runs),
+    ] = "runs",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with all that is known.")] = False,
 ) -> None:
     """List runs: task, agent, reward and true quality before and after, amount of training, date, state."""
@@ -18,7 +23,7 @@ def runs(
 
 
 def show(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Run folder.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Run folder.", autocompletion=completion.runs)],
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
 ) -> None:
     """Print the report of a run, and write it as a page: curves, samples, settings, how to resume and load it."""

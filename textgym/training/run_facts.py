@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -229,7 +229,7 @@ def _is_evaluation(summary: JsonObject) -> bool:
     return "total" in as_object(summary.get("seconds")) and not as_object(summary.get("after"))
 
 
-def _change_of_rounds(rounds: list[JsonObject], measure: str) -> Change:
+def _change_of_rounds(rounds: Sequence[JsonObject], measure: str) -> Change:
     return Change(*(_mean(each.get(measure)) for each in (rounds[0], rounds[-1])))
 
 

@@ -9,7 +9,7 @@ import dataclasses
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from textgym import console
 from textgym.agents.facts import facts_of
@@ -38,6 +38,7 @@ SETTINGS: Mapping[str, str] = {
 _TRAINING = ("train", "sft", "demo", "rlhf round")
 _RESUMED_BY = {"demo": "train"}
 _RESUMABLE = ("train", "sft", "reward fit", "rlhf", "compare")
+_Row = TypeVar("_Row")
 _PLACES = ("out", "device")
 _NOT_OWN = ("before", "after", "difference", "p_values", "standard_deviations", "seconds", "versions", "temperature_0")
 _OF_REWARD = {
@@ -155,7 +156,7 @@ def read_report(run: RunFolder) -> RunReport:
     return RunReport(
         run=run,
         facts=facts,
-        log=_thinned([_numbers(row) for row in run.log() if is_number(row.get("timesteps"))], _MOST_ROWS),
+        log=thinned([_numbers(row) for row in run.log() if is_number(row.get("timesteps"))], _MOST_ROWS),
         unit=facts.unit,
         tables=[*_measures(summary), *_models(summary), *_rounds(summary), *_accuracy(summary)],
         samples=_samples(run),
@@ -316,7 +317,7 @@ def _samples(run: RunFolder) -> list[Sampled]:
     rows = [row for row in run.samples() if is_number(row.get("timesteps"))]
     prompts = next((found for row in rows if (found := as_object(row.get("prompts")))), {})
     keys = list(dict.fromkeys(key for row in rows for key in as_object(row.get("texts"))))
-    moments = _thinned(rows, _MOST_MOMENTS)
+    moments = thinned(rows, _MOST_MOMENTS)
     return [
         Sampled(
             key,
@@ -350,10 +351,10 @@ def _reward(row: JsonObject | None) -> float | None:
     return _finite(as_object(as_object(row).get("measures")).get("reward"))
 
 
-def _thinned(rows: Sequence[JsonObject], most: int) -> list[JsonObject]:
+def thinned(rows: Sequence[_Row], most: int) -> list[_Row]:
     """Return at most so many rows, the first and the last among them.
 
-    >>> [row["x"] for row in _thinned([{"x": number} for number in range(9)], 3)]
+    >>> [row["x"] for row in thinned([{"x": number} for number in range(9)], 3)]
     [0, 4, 8]
     """
     if len(rows) <= most:

@@ -35,16 +35,21 @@ def html_of(comparison: Comparison) -> str:
 def _head(comparison: Comparison) -> Iterator[str]:
     seeds = sorted({run.seed for run in comparison.runs})
     yield note(headline_of(comparison), "lead")
-    yield note(
-        f"{', '.join(comparison.labels)}; budget of each run: {comparison.budget.words}; seeds "
-        f"{', '.join(map(str, seeds))}; same start model, prompts and reward for all."
-    )
+    about = [", ".join(comparison.labels)]
+    if comparison.budget is not None:
+        about.append(f"budget of each run: {comparison.budget.words}")
+    same = "start model, prompts and reward" if comparison.settings.get("model") else "prompts and reward"
+    yield note(f"{'; '.join(about)}; seeds {', '.join(map(str, seeds))}; same {same} for all.")
     for text in _notes(comparison):
         yield note(text)
 
 
 def _notes(comparison: Comparison) -> Iterator[str]:
     """Say what speaks against the figures."""
+    if comparison.budget is None:
+        yield "The runs were not made for one budget: look at the table of costs beside what they reached."
+    if not comparison.settings.get("model"):
+        yield "They did not start from one model: the KL of each is to its own."
     machines = {str(sorted(run.machine.items())) for run in comparison.runs}
     if len(machines) > 1:
         yield "The runs were made on different machines: their seconds, speeds and memory cannot be compared."
@@ -59,9 +64,9 @@ def _plots(comparison: Comparison) -> Iterator[str]:
     panels = panels_of(comparison)
     if panels:
         yield "<h2>Learning curves</h2>"
+        measured = "Measured on held-out prompts" if panels[0].measure == "reward" else "Means of the agents' own texts"
         yield note(
-            "Measured on held-out prompts during training: interquartile mean of the seeds, with its 95 % bootstrap "
-            "interval as a band."
+            f"{measured} during training: interquartile mean of the seeds, with its 95 % bootstrap interval as a band."
         )
         yield '<div class="plots">'
         for panel in panels:
@@ -101,7 +106,7 @@ def _samples(comparison: Comparison) -> Iterator[str]:
     yield "<h2>Texts side by side</h2>"
     yield note("Held-out prompts, one sample each, of the first seed.")
     for first, texts in found:
-        yield f'<h3>{escaped(first.key)}</h3>{prompt(first.prompt)}<div class="texts">'
+        yield f'<h3>{escaped(first.key)}</h3>{prompt(first.prompt) if first.prompt else ""}<div class="texts">'
         if first.before is not None:
             yield card(START, shown(first.before))
         for label, sample in texts.items():

@@ -59,12 +59,12 @@ class Comparison:
     """Finished runs of several agents, which started alike and had the same budget.
 
     Attributes:
-        budget: Budget of each run.
+        budget: Budget of each run; ``None`` where runs were not made for one, and each has spent what it has.
         settings: Settings that are the same for all of them, as JSON.
         runs: The records.
     """
 
-    budget: Budget
+    budget: Budget | None
     settings: JsonObject
     runs: tuple[RunRecord, ...]
 
@@ -72,7 +72,15 @@ class Comparison:
         """Return environment, budget, and the reward of each agent, in one line."""
         rewards = [f"{label} {found.mean:.3g}" for label in self.ranked if (found := self.after("reward", label))]
         env = self.settings.get("choice", {}).get("env_id", "")
-        return f"<{type(self).__name__} on {env}, {self.budget.words}: {', '.join(rewards) or 'no finished runs'}>"
+        budget = "" if self.budget is None else f", {self.budget.words}"
+        return f"<{type(self).__name__} on {env}{budget}: {', '.join(rewards) or 'no finished runs'}>"
+
+    @property
+    def kind(self) -> Kind:
+        """What curves are drawn against: what the budget is of, or else tokens, if all that learn count them."""
+        if self.budget is not None:
+            return self.budget.kind
+        return "tokens" if all(run.spent.tokens for run in self.runs if run.learns) else "seconds"
 
     def _repr_html_(self) -> str:
         """Return the agents with what was measured at the end, as a table; IPython asks for it."""
