@@ -93,7 +93,7 @@ class TensorBoardCallback(RecordCallback):
 
 
 class WandbRun(Protocol):
-    """What :class:`WandbCallback` needs of a run of Weights & Biases."""
+    """A run of Weights & Biases, as far as :class:`WandbCallback` uses it."""
 
     def log(self, data: dict[str, float], step: int) -> object:
         """Log numbers at a step."""
@@ -139,7 +139,8 @@ class WandbCallback(RecordCallback):
     def send(self, record: Mapping[str, float]) -> None:
         """Log it at its time step."""
         assert self._run is not None  # since the callback was initialised
-        named = {tag: float(value) for name, value in record.items() if (tag := tag_of(name)) is not None}
+        known = {name: value for name, value in record.items() if value is not None}  # as in the log of a run
+        named = {tag: float(value) for name, value in known.items() if (tag := tag_of(name)) is not None}
         self._run.log(named, step=int(record["timesteps"]))
 
     def _on_training_end(self) -> None:

@@ -22,7 +22,7 @@ _WIDTH = 24
 
 
 class Course(NamedTuple):
-    """What a number of the records did from the first to the last.
+    """The course of a number of the records, from the first to the last.
 
     Attributes:
         name: Name of the number.

@@ -72,7 +72,7 @@ def page(title: str, body: Iterable[str]) -> str:
 
     Args:
         title: Title of the page, any text.
-        body: What stands under it, in HTML.
+        body: The rest of the page, in HTML.
     """
     parts = "\n".join(body)
     return (
@@ -120,9 +120,9 @@ def card(title: str, body: str, remark: str = "") -> str:
     """Return a text with its title.
 
     Args:
-        title: What the text is.
+        title: Title of the text.
         body: The text, in HTML, as :func:`shown` and :func:`with_changes` return it.
-        remark: What stands beside the title.
+        remark: Remark beside the title.
     """
     beside = f' <span class="soft">{escaped(remark)}</span>' if remark else ""
     return f'<div class="text"><b>{escaped(title)}{beside}</b><p>{body}</p></div>'
@@ -162,12 +162,12 @@ def with_changes(text: str, before: str | None) -> str:
 
 
 def image(svg: str, meaning: str) -> str:
-    """Return a picture in SVG, with words for those who do not see it."""
+    """Return a plot in SVG, with words for those who do not see it."""
     return _image("svg+xml", svg.encode("utf-8"), meaning)
 
 
 def png_image(png: bytes, meaning: str) -> str:
-    """Return a picture in PNG, with words for those who do not see it."""
+    """Return a plot in PNG, with words for those who do not see it."""
     return _image("png", png, meaning)
 
 

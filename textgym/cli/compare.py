@@ -82,7 +82,7 @@ def _require_alone(context: typer.Context) -> None:
     if others:
         raise ValueError(
             f"expected finished runs alone, or with --out, got {', '.join(others)} too: the runs have their settings; "
-            "leave that out, or name one ENV_ID to train anew"
+            "leave that out, or name one ENV_ID to train agents"
         )
 
 

@@ -1,4 +1,4 @@
-"""What a shell completes beside options: ids, agents, models, rewards, run folders. Nothing heavy is imported."""
+"""Names for the shell to complete: ids, agents, models, rewards, run folders. Nothing heavy is imported."""
 
 from __future__ import annotations
 

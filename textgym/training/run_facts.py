@@ -55,7 +55,7 @@ class RunFacts:
         rewards, gold: Mean reward, and true quality, of held-out texts.
         accuracy: Held-out accuracy of a reward model.
         trained: Amount of training so far.
-        unit: What that counts: tokens, texts or optimizer steps.
+        unit: Unit of that: tokens, texts or optimizer steps.
         seconds: Duration.
         started: Date and time.
     """

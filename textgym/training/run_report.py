@@ -1,4 +1,4 @@
-"""What there is to say about a run, read from its folder: measures, courses, samples, settings, how to go on.
+"""The report of a run, read from its folder: measures, courses, samples, settings, how to go on.
 
 The folder may be somebody else's. Nothing in it is imported, and all of its texts are only texts.
 """
@@ -74,7 +74,7 @@ class Pair(NamedTuple):
         key: Key of the example.
         before: Text before training; ``None`` if there is only one side.
         after: Text after it.
-        rewards: Their rewards; ``None`` where there is none.
+        rewards: Rewards of both; ``None`` where there is none.
     """
 
     key: str

@@ -48,7 +48,7 @@ _SAME: Mapping[str, str] = {
     "max_new_tokens": "budget of a text",
     "prompts": "evaluation prompts",
 }
-"""What runs must have in common, in the words of messages."""
+"""Facts that runs must have in common, in the words of messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class _Finished:
         run: Its folder.
         label: Label that the user gave; ``None`` for none.
         settings: Settings of its training.
-        identity: What it must have in common with the others.
+        identity: Facts that it must have in common with the others.
     """
 
     run: RunFolder

@@ -77,7 +77,7 @@ class Comparison:
 
     @property
     def kind(self) -> Kind:
-        """What curves are drawn against: what the budget is of, or else tokens, if all that learn count them."""
+        """The axis of curves: the kind of the budget, or else tokens, if all that learn count them."""
         if self.budget is not None:
             return self.budget.kind
         return "tokens" if all(run.spent.tokens for run in self.runs if run.learns) else "seconds"
