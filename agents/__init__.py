@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from textgym.agents.a2c import A2C
     from textgym.agents.awr import AWR
     from textgym.agents.best_of_n import BestOfN
+    from textgym.agents.callbacks import FunctionCallback, TensorBoardCallback, WandbCallback
     from textgym.agents.common.causal_lm_policy import CausalLMPolicy
     from textgym.agents.common.replay import EpisodeReplayBuffer
     from textgym.agents.common.rollout_buffer import EpisodeRolloutBuffer
@@ -43,6 +44,7 @@ _PARTS = {
     "a2c": ("A2C",),
     "awr": ("AWR",),
     "best_of_n": ("BestOfN",),
+    "callbacks": ("FunctionCallback", "TensorBoardCallback", "WandbCallback"),
     "common.causal_lm_policy": ("CausalLMPolicy",),
     "common.language_model_policy": ("EpisodeBatch",),
     "common.replay": ("EpisodeReplayBuffer",),
@@ -99,6 +101,7 @@ __all__ = [
     "EpisodeReplayBuffer",
     "EpisodeRolloutBuffer",
     "ExpertIteration",
+    "FunctionCallback",
     "GymVecEnv",
     "LabelledText",
     "LoggedTurn",
@@ -109,7 +112,9 @@ __all__ = [
     "RunDefaults",
     "Seq2SeqLMPolicy",
     "SimPO",
+    "TensorBoardCallback",
     "TextQPolicy",
+    "WandbCallback",
     "agent_options",
     "make_vec_env",
     "resolve_agent",

@@ -141,7 +141,7 @@ class ConsensusPPO(KeepsHistory):
         for peer in self.peers.values():
             peer.consensus_coef, peer.distance, peer.group_size = consensus_coef, distance, agents
         self.num_timesteps, self.bytes_sent, self._round = 0, 0, 0
-        self.history: list[dict[str, float]] = []
+        self.history = []
         self.seconds: dict[str, float] = {}
         self.dropped: dict[int, str] = {}
         self._reported: set[int] = set()

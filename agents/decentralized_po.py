@@ -159,7 +159,7 @@ class DecentralizedPO(KeepsHistory):
             for number, model in enumerate(models)
         ]
         self.env = env
-        self.num_timesteps, self.history, self.seconds = 0, list[dict[str, float]](), dict[str, float]()
+        self.num_timesteps, self.history, self.seconds = 0, [], dict[str, float]()
         self._shown: list[str] | None = None  # prompts of the texts that are to be written
         self._position: tuple[dict[str, Tensor], StoredRecord] | None = None  # when the present rollout began
         self._is_updating = False

@@ -8,9 +8,10 @@ the little that attention itself costs. Tokens are those of prompts and response
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +24,7 @@ from benchmarks.workload import Workload, environment, eos_ids
 from textgym import plots
 
 _LIMIT = "limit"
+_BLUE, _GREY = "#0072b2", "#6b6b6b"
 
 
 class Axis(NamedTuple):
@@ -76,8 +78,33 @@ def run(options: Options) -> Report:
             figures[f"the same of the limit, in {axis.name}"] = round(fitted_exponent(axis.sizes, bounds), 2)
         measurements += found
     if options.plot:
-        plots.plot_scaling(options.plot, curves)
+        plot_scaling(options.plot, curves)
     return Report("scaling", "Time per token as one size grows", measurements, figures=figures)
+
+
+def plot_scaling(file: Path, curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> None:
+    """Draw microseconds per token against sizes, one panel each, on logarithmic axes; a flat line scales.
+
+    A dotted line of slope 1 shows what a cost in proportion to the size would look like.
+
+    Args:
+        file: Where the PNG goes.
+        curves: Name of the size -> (sizes, microseconds per token).
+    """
+    figure = plots.blank_figure()
+    panels = figure.subplots(1, len(curves), sharey=True, squeeze=False)[0]
+    for axes, (name, (sizes, times)) in zip(panels, curves.items(), strict=True):
+        proportional = "in proportion" if axes is panels[0] else None
+        axes.loglog(
+            sizes, [times[0] * size / sizes[0] for size in sizes], linestyle=":", color=_GREY, label=proportional
+        )
+        axes.loglog(sizes, times, marker="o", markersize=4, color=_BLUE)
+        axes.set_xticks([sizes[0], sizes[-1]], [f"{sizes[0]:,}", f"{sizes[-1]:,}"])
+        axes.minorticks_off()
+        plots.finish_axes(axes, f"Cost by {name}", name, "microseconds per token" if axes is panels[0] else "")
+    every = [time for _, times in curves.values() for time in times]
+    panels[0].set_ylim(min(every) / 2, max(every) * 2)
+    plots.save_figure(figure, file)
 
 
 def fitted_exponent(sizes: Sequence[float], times: Sequence[float]) -> float:

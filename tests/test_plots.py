@@ -18,7 +18,6 @@ from textgym.plots import (
     plot_loss,
     plot_reward_report,
     plot_rounds,
-    plot_scaling,
     running_mean,
 )
 from textgym.types import Interval
@@ -108,7 +107,6 @@ REPORT = ([(0.6, 0.55, 20), (0.8, 0.7, 20)], {"-3 to 0": Interval(0.6, 0.5, 0.7)
         lambda: plot_reward_report(FILE, *REPORT),
         lambda: plot_rounds(FILE, ROUNDS, "gold"),
         lambda: plot_rounds(FILE, ROUNDS),
-        lambda: plot_scaling(FILE, {"width": ([1, 2], [1.0, 2.0])}),
         lambda: plot_history(LOG, FILE),
         lambda: plot_history([], FILE),
         lambda: plot_history(PREFERENCES, FILE),

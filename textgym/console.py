@@ -64,6 +64,12 @@ def err() -> Console:
     return _console(io.StringIO() if is_muted() else sys.stderr)
 
 
+def width() -> int | None:
+    """Return the columns of the terminal that results are printed in; ``None`` for a file or a pipe."""
+    found = out()
+    return found.width if found.is_terminal else None
+
+
 def say(text: str = "", style: str | None = None) -> None:
     """Print a line of results; square brackets and control characters in it mean nothing special."""
     out().print(_text(text), style=style, soft_wrap=True)

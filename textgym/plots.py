@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from textgym.files.disk import replacing
 from textgym.types import Interval
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 """One record of a log or of rounds: plain data by name."""
+_Panel: TypeAlias = "Callable[[Axes, Sequence[Row], Labels], None]"
 _BLUE, _ORANGE, _GREEN, _RED, _PURPLE = "#0072b2", "#d55e00", "#009e73", "#a4243b", "#7a5195"  # told apart by all eyes
 _GREY = "#6b6b6b"
 _COLOURS = {"reward": _BLUE, "gold": _ORANGE, "metric": _GREEN, "kl": _RED, "loss": _BLUE}
@@ -69,11 +70,9 @@ def plot_history(
     Returns:
         The figure.
     """
-    known = {name for record in history for name, value in record.items() if value is not None}
-    panels = [draw for names, draw in _PANELS.items() if known & set(names)] or [_draw_loss]
+    panels, labels = _panels_of(history, labels)
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
-    labels = labels if labels.reward is not None else labels._replace(reward=_reward_in(known))
     figure = blank_figure(height=max(4.2, 3.2 * rows), width=max(6.0, 4.0 * columns))
     for place, draw in enumerate(panels):
         draw(figure.add_subplot(rows, columns, place + 1), history, labels)
@@ -82,6 +81,22 @@ def plot_history(
     if file is not None:
         save_figure(figure, Path(file))
     return figure
+
+
+def plot_panels(history: Sequence[Row], labels: Labels = PLAIN) -> list[Figure]:
+    """Return the plots of :func:`plot_history` as a figure each, for pages of any width."""
+    panels, labels = _panels_of(history, labels)
+    figures = [blank_figure(height=4.1, width=5.4) for _ in panels]
+    for figure, draw in zip(figures, panels, strict=True):
+        draw(figure.add_subplot(), history, labels)
+    return figures
+
+
+def _panels_of(history: Sequence[Row], labels: Labels) -> tuple[list[_Panel], Labels]:
+    """Return what draws the plots that records know something for, and labels with the name of their reward."""
+    known = {name for record in history for name, value in record.items() if value is not None}
+    panels = [draw for names, draw in _PANELS.items() if known & set(names)] or [_draw_loss]
+    return panels, labels if labels.reward is not None else labels._replace(reward=_reward_in(known))
 
 
 def _reward_in(known: set[str]) -> str | None:
@@ -154,7 +169,7 @@ def _draw_lines(lines: _Lines, title: str, y_label: str, axes: Axes, log: Sequen
     finish_axes(axes, title, labels.unit, y_label)
 
 
-_PANELS: Mapping[tuple[str, ...], Callable[[Axes, Sequence[Row], Labels], None]] = {
+_PANELS: Mapping[tuple[str, ...], _Panel] = {
     ("reward",): _draw_reward,
     ("gold",): _draw_gold,
     ("kl", "kl_k3"): _draw_kl,
@@ -294,31 +309,6 @@ def _draw_accuracy(axes: Axes, title: str, ceiling: Interval | None, x_label: st
         axes.axhline(ceiling.mean, linestyle="--", color=_COLOURS["metric"], label="people with each other")
     axes.set_ylim(0, 1.02)
     finish_axes(axes, title, x_label, "held-out accuracy")
-
-
-def plot_scaling(file: Path, curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> None:
-    """Draw microseconds per token against sizes, one panel each, on logarithmic axes; a flat line scales.
-
-    A dotted line of slope 1 shows what a cost in proportion to the size would look like.
-
-    Args:
-        file: Where the PNG goes.
-        curves: Name of the size -> (sizes, microseconds per token).
-    """
-    figure = blank_figure()
-    panels = figure.subplots(1, len(curves), sharey=True, squeeze=False)[0]
-    for axes, (name, (sizes, times)) in zip(panels, curves.items(), strict=True):
-        proportional = "in proportion" if axes is panels[0] else None
-        axes.loglog(
-            sizes, [times[0] * size / sizes[0] for size in sizes], linestyle=":", color=_GREY, label=proportional
-        )
-        axes.loglog(sizes, times, marker="o", markersize=4, color=_COLOURS["loss"])
-        axes.set_xticks([sizes[0], sizes[-1]], [f"{sizes[0]:,}", f"{sizes[-1]:,}"])
-        axes.minorticks_off()
-        finish_axes(axes, f"Cost by {name}", name, "microseconds per token" if axes is panels[0] else "")
-    every = [time for _, times in curves.values() for time in times]
-    panels[0].set_ylim(min(every) / 2, max(every) * 2)
-    save_figure(figure, file)
 
 
 def plot_rounds(file: Path, rounds: Sequence[Row], measure: str | None = None) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNTIME, DEV = ROOT / "requirements.lock", ROOT / "requirements-dev.lock"
+# All but wandb, which brings a dozen packages for three functions that tests stand in for.
 EXTRAS = (
     *("bertscore", "contrib", "data", "feedback", "lora", "mauve", "metrics", "sb3-contrib", "tensorboard", "trl"),
     "dev",

@@ -160,7 +160,7 @@ class FineTuningAgent(KeepsHistory, ABC):
         """Begin a training of so many time steps; the weights stay as they are."""
         self.num_timesteps, self._steps, self._is_updating = 0, steps, False
         self.losses: list[float] = []
-        self.history: list[dict[str, float]] = []
+        self.history = []
         self.seconds: dict[str, float] = {}
         self._statistics: dict[str, list[float]] = defaultdict(list)  # of the steps since the last record
         networks = self.modules().values()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from textgym.agents.common.health import Concerns
 from textgym.agents.common.vec_env import env_attribute
 from textgym.checks import check_ranges
 from textgym.evaluation.reward_guard import GuardedReward
-from textgym.plots import plot_history
+from textgym.history import History
 from textgym.rewards import reward_name
 from textgym.text.plurals import counted
 from textgym.values import attribute_of
@@ -93,10 +93,19 @@ class KeepsHistory:
         history: One record (name -> number) per iteration.
     """
 
-    history: list[dict[str, float]]
     num_timesteps: int
+    _history: History
     _concerns: Concerns | None = None
     _has_said_restart = False
+
+    @property
+    def history(self) -> History:
+        """The records, a list that plots itself: ``agent.history.plot()``."""
+        return self._history
+
+    @history.setter
+    def history(self, records: Iterable[dict[str, float]]) -> None:
+        self._history = History(records, type(self).__name__)
 
     def set_concerns(self, concerns: Concerns) -> None:
         """Let these warn of what goes wrong, instead of the agent's own."""
@@ -111,7 +120,7 @@ class KeepsHistory:
         Returns:
             The figure; a notebook shows it where it is the last line of a cell.
         """
-        return plot_history(self.history, file, title=type(self).__name__)
+        return self.history.plot(file)
 
     def __repr__(self) -> str:
         """Return what the agent is and where it learns, in one line."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -128,7 +128,7 @@ class ResumableAlgorithm(BaseAlgorithm):
     head: ClassVar[str] = "value_head"
 
     policy: LanguageModelPolicy | TextQPolicy
-    history: list[dict[str, float]]
+    history: Any  # a History, of whoever keeps one
     _tokens_so_far: IntArray  # (n_envs,) of the texts that the next rollout goes on with
     _snapshot: Snapshot | None = None  # of the beginning of the rollout that is under way, or was broken off
     _is_updating = False

@@ -30,6 +30,8 @@ COMMANDS = (
     "play",
     "reward",
     "bench",
+    "runs",
+    "show",
     "doctor",
 )
 

@@ -59,6 +59,21 @@ def test_what_is_typed_becomes_settings(monkeypatch: pytest.MonkeyPatch) -> None
     assert (settings.budget, settings.seeds, settings.n_envs, settings.curve_points) == ("labels=30", 2, 4, 2)
 
 
+def test_finished_runs_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+    monkeypatch.setattr(comparison, "compare_runs", lambda folders, out: given.append((folders, out)))
+    Path("a").mkdir()
+    for typed in ("a b", "near=a", "a --out c"):
+        shown = CliRunner().invoke(cli.app, ["compare", *typed.split()])
+        assert shown.exit_code == 0, shown.stderr
+    assert given == [(["a", "b"], None), (["near=a"], None), (["a"], "c")]
+    shown = CliRunner().invoke(cli.app, ["compare", "a", "b", "--budget", "tokens=5", "--seeds", "2"])
+    assert shown.exit_code == cli.BAD_INPUT
+    assert "got --budget, --seeds too: the runs have their settings" in shown.stderr
+    shown = CliRunner().invoke(cli.app, ["compare", "nothing", "b"])
+    assert shown.exit_code == 0  # the library says what is wrong with them
+
+
 def test_names_beside_resume_are_consent(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[Any] = []
     monkeypatch.setattr(comparison, "resume_comparison", lambda path, consent, worker: given.append((path, consent)))

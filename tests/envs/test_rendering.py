@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from textgym.envs.rendering import Frame, image, result_of, shown_text
+from textgym.envs.rendering import Frame, RenderedTexts, image, result_of, shown_text
 
 ORANGE, BLUE, WHITE = "230;159;0", "86;180;233", "255;255;255"
 
@@ -94,3 +96,33 @@ def test_what_a_terminal_would_obey_is_replaced(env_ids: tuple[str, str], capsys
     env.reset(options={"task_key": "train/3"})
     env.step("a\x1b[31mred")
     assert "\x1b" not in capsys.readouterr().out
+
+
+def test_notebooks_show_rendered_texts_with_colours_and_escaped() -> None:
+    frame = Frame("<b>prompt</b>", "ab", ("a", "b"), (1.0, -1.0), "reward 1")
+    shown = frame.rendered
+    assert shown == frame.text
+    assert isinstance(shown, str)
+    page = shown._repr_html_()
+    assert page.startswith('<pre style="white-space: pre-wrap">&lt;b&gt;prompt&lt;/b&gt;\n')
+    assert '<span style="background: rgb(230, 159, 0); color: black">a</span>' in page
+    assert "\x1b" not in page
+    assert page.endswith("reward 1</pre>")
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))])
+def test_rendered_texts_go_to_other_processes(copied: Any) -> None:
+    shown = RenderedTexts([Frame("prompt", "a").rendered, Frame("prompt", "b").rendered])
+    again = copied(shown)
+    assert again == ("prompt\n>>> a", "prompt\n>>> b")
+    assert again._repr_html_() == shown._repr_html_()
+    assert again._repr_html_().count("<pre") == 2
+
+
+def test_environments_return_texts_for_notebooks(env_ids: tuple[str, str]) -> None:
+    one: Any = gym.make(env_ids[1], render_mode="ansi")
+    one.reset(seed=0)
+    assert "<pre" in one.render()._repr_html_()
+    many: Any = gym.make_vec(env_ids[1], num_envs=2, render_mode="ansi")
+    many.reset(seed=0)
+    assert many.render()._repr_html_().count("<pre") == 2

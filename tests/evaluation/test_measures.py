@@ -61,6 +61,12 @@ def test_measures_are_shown_in_one_line() -> None:
     assert repr(Measures({})) == "<Measures of 0 texts: no measures>"
 
 
+def test_notebooks_show_means_as_a_table() -> None:
+    page = Measures({"<b>": np.array([1.0, 2.0, 3.0])})._repr_html_()
+    assert '<th scope="row">&lt;b&gt;</th><td>2 [' in page
+    assert "<td>0.816</td>" in page
+
+
 def test_what_makes_no_sense_is_absent() -> None:
     bare = [Example("a", "one"), Example("b", "two")]
     measures = score_responses(Words(knows_gold=False), bare, ["x", "y"], None)  # type: ignore[arg-type]

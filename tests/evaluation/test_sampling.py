@@ -82,7 +82,11 @@ def test_kl_to_itself_is_zero_and_to_a_sharper_model_is_not(model: CausalLM, lm:
 
 def test_a_result_is_shown_in_one_line(model: CausalLM) -> None:
     eval_set = make_evaluation_set(TASK, "rouge", 6, 0, max_prompt_tokens=64, max_new_tokens=8)
-    shown = repr(evaluate(model, eval_set, reference=model))
+    found = evaluate(model, eval_set, reference=model)
+    page = found._repr_html_()
+    assert page.count("<table>") == 2
+    assert page.count('<th scope="row">') == len(found.measures.names()) + 5
+    shown = repr(found)
     assert shown.startswith(f"<Evaluation of {TASK.name}: 6 texts, reward ")
     assert "kl 0 [0, 0], length " in shown
     assert "\n" not in shown

@@ -30,6 +30,8 @@ ARGUMENTS = {
     "play": ["--episodes", "1"],
     "feedback serve": ["project.db", "--port", "-1"],
     "feedback sample": ["project.db", "--model", "./nothing"],
+    "runs": [],
+    "show": ["./nothing"],
     "doctor": [],
     "feedback simulate": ["missing.db"],
     "feedback export": ["missing.db", "x.jsonl"],

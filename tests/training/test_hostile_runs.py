@@ -37,7 +37,9 @@ from textgym.security.consent import FIELDS, names_from
 from textgym.training.comparison import ComparisonSettings, comparison_settings, resume_comparison
 from textgym.training.evaluate import start_model_of
 from textgym.training.reward import RewardSettings, run_reward_resume
+from textgym.training.run_facts import list_runs
 from textgym.training.run_folder import RunFolder, RunFolderError
+from textgym.training.run_report import read_report
 from textgym.training.stored_settings import settings_from_json
 from textgym.training.train import TrainSettings, resume, run_resume
 from textgym.training.train_settings import train_settings
@@ -307,6 +309,24 @@ def test_links_out_of_a_run_are_not_followed(name: str, run: RunFolder, tmp_path
     with pytest.raises(RunFolderError, match="without links to other places"):
         run_resume(str(run.path))
     assert (precious / "kept").read_text() == "kept"
+
+
+def test_lists_and_reports_import_nothing(run: RunFolder, mark: Path) -> None:
+    """Every value of the configuration and the summary may be anything."""
+    run.append_log({"timesteps": 10, "reward": 0.5})
+    run.append_samples(0, {"key": "text"}, {"key": "prompt"})
+    run.write_summary({"before": {"reward": {"mean": 0.5}}, "after": {}, "seconds": {"total": 1}, "warnings": ["few"]})
+    for file in ("config.json", "summary.json"):
+        content = json.loads((run.path / file).read_text())
+        for place in leaves(content):
+            for leaf in (EVIL, 3, None, [], {"x": []}):
+                (run.path / file).write_text(json.dumps(changed(content, place, leaf)))
+                (facts,) = list_runs(run.path)
+                with contextlib.suppress(TextGymError):
+                    read_report(run)
+                assert facts.state != "damaged" or "no command" in facts.reason
+                assert not mark.exists(), place
+        (run.path / file).write_text(json.dumps(content))
 
 
 @pytest.mark.parametrize("content", ["[" * 100_000, '{"a":' * 100_000, "[]", "null", "\x00", *NONSENSE])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
 import itertools
@@ -14,6 +15,7 @@ import typer
 
 from textgym.checks import LARGEST_COUNT
 from textgym.cli.command import AGENT_GIVEN, Command
+from textgym.errors import MissingExtraError
 from textgym.security.consent import load_attribute
 from textgym.terms import join_terms
 
@@ -78,6 +80,8 @@ class AgentCommand(DefaultsCommand):
         from textgym.agents.registry import resolve_agent
 
         own = [param for param in self.params if param.expose_value]
+        if ctx.resilient_parsing:  # the shell asks what to complete, and waits
+            return DefaultsCommand.parse_args(self, ctx, args)
         self.name_options(ctx, args)  # for errors about the agent
         given = next(iter(named_agents(args)), None)
         if given is not None and self.agent is None:
@@ -86,6 +90,17 @@ class AgentCommand(DefaultsCommand):
         self._of_agent = asdict(facts_of(resolve_agent(name)).defaults)
         self.params = [*own, *agent_parameters(name, {str(param.name) for param in own})]
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        """Return what a shell can complete: the options of the agent that is named too."""
+        from textgym.agents.registry import AGENTS
+
+        given = self.agent or ctx.params.get("agent")
+        if incomplete.startswith("-") and (given is None or given in AGENTS):
+            name = given or DefaultsCommand.defaults(self)["agent"]
+            with contextlib.suppress(MissingExtraError):
+                self.params = [*self.params, *agent_parameters(name, {str(param.name) for param in self.params})]
+        return super().shell_complete(ctx, incomplete)
 
     def defaults(self) -> Mapping[str, Any]:
         """Return those of a run, and of the agent."""
@@ -107,6 +122,8 @@ class ActorCommand(DefaultsCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Add the agents' options before the arguments are read."""
         self.params = [param for param in self.params if param.expose_value]
+        if ctx.resilient_parsing:  # the shell asks what to complete, and waits
+            return super().parse_args(ctx, args)
         self.name_options(ctx, args)  # for errors about the agents
         for name in named_agents(args):
             self.params += actor_parameters(name, {str(param.name) for param in self.params})

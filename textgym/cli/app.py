@@ -31,6 +31,7 @@ from textgym.cli.feedback import feedback_app
 from textgym.cli.machine import bench, doctor
 from textgym.cli.options import BUDGETS, RESUMABLE, RUN, TASK, takes
 from textgym.cli.resuming import of_start_model, run_or_resume
+from textgym.cli.runs import runs, show
 from textgym.errors import EndedError, RankLostError, exits_as
 from textgym.naming import options_named
 from textgym.plots import ignore_style_of_folder
@@ -75,7 +76,6 @@ app = typer.Typer(
     cls=Commands,
     name="textgym",
     help="Reinforcement learning on text: environments, language models, learned rewards.",
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -90,6 +90,8 @@ app.add_typer(reward_app, name="reward")
 app.add_typer(feedback_app, name="feedback")
 app.command(cls=Command)(bench)
 app.command(cls=defaults_of("textgym.training.comparison.settings:ComparisonSettings"))(compare)
+app.command(cls=Command)(runs)
+app.command(cls=Command)(show)
 app.command(cls=Command)(doctor)
 
 

@@ -72,7 +72,7 @@ def help_command(context: Any) -> str:
 def _typed(param: Any, args: Sequence[str]) -> str:
     """Return an option as it stands among the arguments, else its first name; of an argument, that in the usage."""
     if param.param_type_name == "argument":
-        return str(param.metavar or param.name)
+        return str(param.metavar or param.name).strip("[]").partition("|")[0]
     given = {arg.partition("=")[0] for arg in args}
     return str(next((name for name in param.opts if name in given), param.opts[0]))
 

@@ -9,6 +9,8 @@ from typing import Annotated, TypeVar
 
 import typer
 
+from textgym.cli import completion
+
 _Function = TypeVar("_Function", bound=Callable[..., None])
 _ESCAPES = {r"\n": "\n", r"\t": "\t", r"\\": "\\"}
 
@@ -22,7 +24,21 @@ def template_argument(typed: str) -> str:
     return re.sub(r"\\[nt\\]", lambda found: _ESCAPES[found[0]], typed)
 
 
-EnvId = Annotated[str, typer.Argument(metavar="ENV_ID", help="Environment id; `textgym envs` lists them.")]
+EnvId = Annotated[
+    str,
+    typer.Argument(
+        metavar="ENV_ID", help="Environment id; `textgym envs` lists them.", autocompletion=completion.env_ids
+    ),
+]
+EnvIdOrRuns = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[ENV_ID|RUN...]",
+        help="Environment id, as `textgym envs` lists them; or the folders of finished runs to compare, each RUN or "
+        "LABEL=RUN.",
+        autocompletion=completion.env_ids_or_runs,
+    ),
+]
 Data = Annotated[
     str | None,
     typer.Option(
@@ -60,7 +76,9 @@ TaskOption = Annotated[
 Model = Annotated[
     str,
     typer.Option(
-        "--model", help="Model: a shipped one such as tiny, a run folder, a Hugging Face folder, or a Hub id."
+        "--model",
+        help="Model: a shipped one such as tiny, a run folder, a Hugging Face folder, or a Hub id.",
+        autocompletion=completion.models,
     ),
 ]
 Models = Annotated[
@@ -69,6 +87,7 @@ Models = Annotated[
         "--model",
         metavar="<str>",
         help="Model: a shipped one such as tiny, a run folder, a Hugging Face folder, or a Hub id. Repeated: compared.",
+        autocompletion=completion.models,
     ),
 ]
 Metric = Annotated[
@@ -85,6 +104,7 @@ Episodes = Annotated[
     typer.Argument(
         metavar="RUN_OR_FILE",
         help="Run folder whose episodes are scored, or one file of it, such as texts-after.jsonl.",
+        autocompletion=completion.runs,
     ),
 ]
 Reward = Annotated[
@@ -94,6 +114,7 @@ Reward = Annotated[
         metavar="<str>",
         help="Reward: learned, rouge, gold, success, none, a run with a reward model, or module:attribute, also with a "
         "weight and options, as '0.2*NAME?key=value'; by default the task's own. Repeated, rewards add up.",
+        autocompletion=completion.rewards,
     ),
 ]
 TrainedAgent = Annotated[
@@ -102,12 +123,15 @@ TrainedAgent = Annotated[
         "--agent",
         help="Agent: ppo, reinforce, sft, dpo, another of docs/agents.md, or module:Class; those that have nothing to "
         "train are evaluated.",
+        autocompletion=completion.agents,
     ),
 ]
 Agent = Annotated[
     str | None,
     typer.Option(
-        "--agent", help="Agent by name, module:Class, or a run folder; by default the language model of --model."
+        "--agent",
+        help="Agent by name, module:Class, or a run folder; by default the language model of --model.",
+        autocompletion=completion.agents_or_runs,
     ),
 ]
 Agents = Annotated[
@@ -117,6 +141,7 @@ Agents = Annotated[
         metavar="<str>",
         help="Agent by name, module:Class, or a run folder; by default the language model of --model. Several are "
         "compared.",
+        autocompletion=completion.agents_or_runs,
     ),
 ]
 ComparedAgents = Annotated[
@@ -127,6 +152,7 @@ ComparedAgents = Annotated[
         metavar="<str>",
         help="Agents to compare, with commas between: names, or module:Class; LABEL=AGENT gives one another label, as "
         "for a second set of options. Repeatable.",
+        autocompletion=completion.agents,
     ),
 ]
 ComparedOptions = Annotated[
@@ -154,7 +180,10 @@ CurvePrompts = Annotated[int, typer.Option("--curve-prompts", help="Held-out pro
 Seed = Annotated[int, typer.Option("--seed", help="Random seed.")]
 Device = Annotated[str, typer.Option("--device", help="Device: auto, cpu or cuda.")]
 Out = Annotated[str | None, typer.Option("--out", help="Run folder for the results; by default a new one in runs/.")]
-Split = Annotated[str, typer.Option("--split", help="Data split: train, validation or test.")]
+Split = Annotated[
+    str,
+    typer.Option("--split", help="Data split: train, validation or test.", autocompletion=completion.splits),
+]
 Temperature = Annotated[float, typer.Option("--temperature", help="Sampling temperature.")]
 LearningRate = Annotated[float, typer.Option("--lr", "--learning-rate", help="Peak learning rate.")]
 BatchSize = Annotated[int, typer.Option("--batch-size", help="Sequences per optimizer step.")]
@@ -182,6 +211,7 @@ Resume = Annotated[
     typer.Option(
         "--resume",
         help="Run folder to resume, with its settings; of other options, repeat only those that name a Python module.",
+        autocompletion=completion.runs,
     ),
 ]
 AcceptChangedData = Annotated[

@@ -18,6 +18,7 @@ from textgym.envs.prompts import Root, RowGenerators, draw_index, find_example, 
 from textgym.envs.rendering import (
     RENDER_MODES,
     Frame,
+    RenderedTexts,
     check_values,
     image,
     print_frames,
@@ -111,7 +112,8 @@ class SingleTextEnv(CoreAttributes, gym.Env[ObsType, ActType]):
     def render(self) -> str | npt.NDArray[np.uint8] | None:
         """Return (``"ansi"``, ``"rgb_array"``) or print (``"human"``) what was shown and written; without a mode, warn.
 
-        At the end of an episode, a line says what it was worth. In human mode, ``reset`` prints the prompt by itself
+        A notebook shows the text in lines and with colours, as the last line of a cell. At the end of an episode, a
+        line says what it was worth. In human mode, ``reset`` prints the prompt by itself
         and ``step`` the finished response: what was printed already is not printed twice. Tokens are coloured by
         :attr:`token_values`.
         """
@@ -122,7 +124,7 @@ class SingleTextEnv(CoreAttributes, gym.Env[ObsType, ActType]):
         if self.render_mode == "human":
             self._print_new(frame)
             return None
-        return image(frame) if self.render_mode == "rgb_array" else frame.text
+        return image(frame) if self.render_mode == "rgb_array" else frame.rendered
 
     @property
     def token_values(self) -> tuple[float, ...]:
@@ -241,7 +243,7 @@ class VectorTextEnv(CoreAttributes, VectorEnv[ObsType, ActType, npt.NDArray[Any]
             return None
         if self.render_mode == "rgb_array":
             return tuple(map(image, frames))
-        return tuple(frame.text for frame in frames)
+        return RenderedTexts(frame.rendered for frame in frames)
 
     def _begin_all(
         self, seed: int | Sequence[int | None] | None, options: Options | None

@@ -7,13 +7,14 @@ import itertools
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from textgym.envs.types import Info
 from textgym.errors import did_you_mean
+from textgym.pages import escaped
 from textgym.security.escaping import printable
 
 RENDER_MODES = ("ansi", "human", "rgb_array")
@@ -25,6 +26,41 @@ _FONT_SIZE = 14
 _INK, _PAPER, _QUIET = (30, 30, 30), (255, 255, 255), (110, 110, 110)
 _LOW, _HIGH = (86, 180, 233), (230, 159, 0)  # Okabe and Ito's sky blue and orange, told apart by the colour-blind
 _Colour = tuple[int, int, int]
+
+
+class RenderedText(str):
+    """A text that a notebook shows as it is, in lines and with colours, as the last line of a cell.
+
+    Args:
+        text: The text.
+        page: The same in HTML.
+    """
+
+    page: str
+
+    def __new__(cls, text: str, page: str = "") -> Self:
+        """Make the text."""
+        made = super().__new__(cls, text)
+        made.page = page
+        return made
+
+    def __getnewargs__(self) -> tuple[str, str]:  # type: ignore[override]  # a text has only itself
+        """Return what a copy is made of, as for an environment in another process."""
+        return str(self), self.page
+
+    def _repr_html_(self) -> str:
+        """Return it in HTML; IPython asks for it."""
+        return self.page
+
+
+class RenderedTexts(tuple[RenderedText, ...]):
+    """The texts of several copies, which a notebook shows below each other."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        """Return them in HTML; IPython asks for it."""
+        return "<hr>".join(text.page for text in self)
 
 
 class Frame(NamedTuple):
@@ -59,6 +95,15 @@ class Frame(NamedTuple):
         """The lines as one text."""
         return "\n".join(filter(None, self.lines))
 
+    @property
+    def rendered(self) -> RenderedText:
+        """The text, which notebooks show with its colours."""
+        prompt, _, result = self.lines
+        pieces = "".join(_in_html(*each) for each in self.coloured())
+        lines = (escaped(prompt), f"<b>{escaped(MARK)}</b>{pieces}", escaped(result))
+        shown = "\n".join(filter(None, lines))
+        return RenderedText(self.text, f'<pre style="white-space: pre-wrap">{shown}</pre>')
+
     def coloured(self) -> Iterator[tuple[str, _Colour | None]]:
         """Yield the response in pieces, each with the colour of its value."""
         if not self.values:
@@ -73,6 +118,13 @@ def _painted(piece: str, colour: _Colour | None) -> str:
     """Return a piece of text with its colour behind it, in the codes of ECMA-48 with 24 bits."""
     shown = printable(piece)
     return shown if colour is None else f"\x1b[48;2;{';'.join(map(str, colour))};30m{shown}\x1b[0m"
+
+
+def _in_html(piece: str, colour: _Colour | None) -> str:
+    """Return a piece of text with its colour behind it."""
+    if colour is None:
+        return escaped(piece)
+    return f'<span style="background: rgb{colour}; color: black">{escaped(piece)}</span>'
 
 
 def _colour_of(share: float) -> _Colour:

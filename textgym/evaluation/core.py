@@ -10,12 +10,13 @@ import numpy as np
 
 from textgym.envs.choice import EnvChoice, with_budgets
 from textgym.evaluation.acting import act_episodes
-from textgym.evaluation.episodes import silent_episode
+from textgym.evaluation.episodes import silent_episode, transcript
 from textgym.evaluation.measures import Measures, ended_by_eos, fixed_examples, measure, measured
 from textgym.evaluation.metrics import named_metrics
 from textgym.evaluation.reward_guard import guarded_reward
 from textgym.evaluation.sampling import Samples, Sampling, sample_texts
 from textgym.models.text_model import TextModel
+from textgym.pages import escaped, table
 from textgym.rewards import reward_name
 from textgym.tasks.base import describe_task
 from textgym.text.plurals import counted
@@ -26,6 +27,7 @@ DEFAULT = "default"
 """As a reward: the task's own."""
 OF_GENERATION = ("length", "kl")
 """Measures that are taken while an agent writes, and that its texts alone do not tell."""
+_SHOWN = 5  # texts in a notebook
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -78,6 +80,15 @@ class Evaluation:
         """Return task, number of texts, and the main means with their 95 % intervals, in one line."""
         of = f" of {self.task}" if self.task else ""
         return f"<{type(self).__name__}{of}: {counted(len(self.episodes), 'texts')}, {self.measures.main}>"
+
+    def _repr_html_(self) -> str:
+        """Return the means and the first texts as tables; IPython asks for it."""
+        rewards = self.measures.values.get("reward", np.full(len(self.episodes), np.nan))
+        rows = [
+            (episode.example.key, transcript(episode), f"{reward:.3g}")
+            for episode, reward in zip(self.episodes[:_SHOWN], rewards[:_SHOWN], strict=True)
+        ]
+        return f"<p>{escaped(repr(self))}</p>{self.measures._repr_html_()}{table(('example', 'text', 'reward'), rows)}"
 
     @property
     def texts(self) -> list[str]:

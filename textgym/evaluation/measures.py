@@ -13,6 +13,7 @@ from textgym.errors import RewardError
 from textgym.metrics.intervals import mean_interval, paired_difference_interval
 from textgym.metrics.significance import PairedTest, paired_test
 from textgym.naming import argument
+from textgym.pages import table
 from textgym.rewards import gold_scores
 from textgym.tasks.base import prompt_text
 from textgym.text.plurals import counted
@@ -56,6 +57,12 @@ class Measures:
         """Return the number of responses and the main means, in one line."""
         n = max(map(len, self.values.values()), default=0)
         return f"<{type(self).__name__} of {counted(n, 'texts')}: {self.main}>"
+
+    def _repr_html_(self) -> str:
+        """Return the means as a table; IPython asks for it."""
+        spreads = self.spreads()
+        rows = [(name, _short(interval), f"{spreads[name]:.3g}") for name, interval in self.intervals().items()]
+        return table(("measure", "mean, 95 % interval", "standard deviation"), rows)
 
     def intervals(self) -> dict[str, Interval]:
         """Return the mean of every measure with its 95 % interval."""

@@ -113,6 +113,22 @@ class FolderLock:
         self._lock.release()
 
 
+def is_in_use(folder: Path) -> bool:
+    """Say whether a living process has the lock of a folder; false where nobody can tell."""
+    path = folder / LOCK
+    try:
+        # Without a text in it, it was released; the lock itself is tried only where its owner may have been killed.
+        if path.is_symlink() or not path.is_file() or not path.stat().st_size:
+            return False
+        with path.open("r+b") as file:
+            _lock(file)
+    except (BlockingIOError, PermissionError) as error:
+        return isinstance(error, BlockingIOError) or sys.platform == "win32"
+    except OSError:  # a file system without locks
+        return False
+    return False
+
+
 def _let_go_of_all() -> None:
     """Leave all locks to the process that this one was forked from: they end with it, whatever this one does."""
     for lock in list(_HELD):

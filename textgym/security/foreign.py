@@ -22,6 +22,8 @@ LARGEST_STATE = 2**30
 """Bytes of JSON that grows with a run: its log, the texts that were being written."""
 LONGEST_LINE = 2**26
 """Characters of one row of data."""
+LONGEST_TAIL = 2**18
+"""Bytes at the end of a log that tell what was logged last."""
 DEEPEST_JSON = 100
 """Levels of lists and objects within each other. The recursion of Python's own functions ends at about 1,000."""
 UNPACKED_FREELY = 2**24
@@ -66,6 +68,18 @@ def read_text(file: Path, limit: int = LARGEST_JSON) -> str:
     """
     require_regular(file, limit)
     return file.read_bytes().decode("utf-8", "surrogatepass")
+
+
+def read_tail(file: Path, limit: int = LONGEST_TAIL) -> str:
+    """Return the last ``limit`` bytes of a text, however long it is; half a letter at the cut has a stand-in.
+
+    Raises:
+        OSError: As :func:`read_text`.
+    """
+    require_regular(file)
+    with file.open("rb") as opened:
+        opened.seek(max(0, opened.seek(0, os.SEEK_END) - limit))
+        return opened.read(limit).decode("utf-8", "replace")
 
 
 def read_json(file: Path, limit: int = LARGEST_JSON) -> object:

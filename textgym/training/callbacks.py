@@ -347,11 +347,12 @@ class RunCallback(Rhythm):
         sheet, model = self._sheet, text_model_of(self.model)
         if sheet is None or model is None or self.model.num_timesteps == self._sampled:
             return
+        prompts = {example.key: example.text for example in sheet.examples} if self._sampled < 0 else None
         self._sampled = self.model.num_timesteps
         samples = sample_texts(model, sheet.task, sheet.examples, sheet.sampling)
         texts = {episode.example.key: transcript(episode) for episode in samples.episodes}
         with self._tolerance.of("samples.jsonl"):
-            self._run.append_samples(self._sampled, texts)
+            self._run.append_samples(self._sampled, texts, prompts)
         log_texts(self._board, {f"samples/{key}": markdown(text) for key, text in texts.items()}, self._sampled)
 
     def rescue(self) -> None:

@@ -82,7 +82,8 @@ def run_evaluate(settings: EvaluateSettings) -> RunFolder:
         say_cut_prompts(eval_set.task, model.tokenizer, eval_set.examples)
     run = RunFolder.create(settings.out, "evaluate", asdict(located(settings)))
     with run:  # locked since it was made; the end of the block releases it
-        run.write_config({**run.config(), "splits": describe_splits((eval_set.task,))})
+        known = {"splits": describe_splits((eval_set.task,)), "reward": eval_set.reward_name}
+        run.write_config({**run.config(), **known})
         before = evaluate(reference, eval_set, reference=reference, title="before") if reference else None
         title = "after" if reference else "sampling"
         only = evaluate(agent, eval_set, reference=reference or model, title=title, tokenizer=found.tokenizer)
@@ -148,7 +149,7 @@ def begin_without_training(
     splits = describe_splits((eval_set.task,))
     run = run or RunFolder.create(settings.out, "train", asdict(settings), _BEGINNINGS)
     check_data(run, splits, eval_set.task.dataset.name, accept_changed_data)
-    run.write_config({**run.config(), "splits": splits})
+    run.write_config({**run.config(), "splits": splits, "reward": eval_set.reward_name})
     return Untrained(run, settings, agent, eval_set)
 
 

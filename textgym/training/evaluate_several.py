@@ -79,7 +79,8 @@ def run_evaluate_several(settings: EvaluateSeveralSettings) -> RunFolder:
     reference = _reference(settings, first)
     run = RunFolder.create(settings.out, "evaluate", asdict(located(settings)))
     with run:
-        run.write_config({**run.config(), "splits": describe_splits((eval_set.task,))})
+        known = {"splits": describe_splits((eval_set.task,)), "reward": eval_set.reward_name}
+        run.write_config({**run.config(), **known})
         evaluations = {name: _evaluate(name, each, eval_set, reference) for name, each in found.items()}
         for number, evaluation in enumerate(evaluations.values(), start=1):
             write_texts(run, str(number), eval_set, evaluation)

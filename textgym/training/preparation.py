@@ -115,7 +115,8 @@ def begin(
     training = Training(run, settings, agent, env, eval_set, sheet, _steps_of(run, settings, steps))
     count = current().size
     processes = {"processes": count} if count > 1 else {}
-    _prepare(training, accept_changed_data, {"train": asdict(settings), "steps": training.steps, **processes})
+    known = {"train": asdict(settings), "steps": training.steps, "unit": unit_of(type(agent))}
+    _prepare(training, accept_changed_data, {**known, "reward": eval_set.reward_name, **processes})
     return training
 
 

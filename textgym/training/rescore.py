@@ -96,7 +96,7 @@ def run_score(settings: ScoreSettings) -> RunFolder:
     scored = {name: rescore(each, eval_set) for name, each in found.items()}
     run = RunFolder.create(settings.out, "score", asdict(located(settings)))
     with run:
-        run.write_config({**run.config(), "splits": describe_splits((task,))})
+        run.write_config({**run.config(), "splits": describe_splits((task,)), "reward": eval_set.reward_name})
         is_pair = scored.keys() <= _SIDES
         for number, (name, evaluation) in enumerate(scored.items(), start=1):
             write_texts(run, name if is_pair else str(number), eval_set, evaluation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import shlex
@@ -13,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from textgym.errors import CheckpointError, RunFolderError
+from textgym.errors import CheckpointError, ConsentError, RunFolderError
 from textgym.files.disk import append_line, remove_leftovers, replace_text, unfinished_name
 from textgym.files.locks import LOCK, FolderLock
 from textgym.files.paths import folders_in, suggested_folder, user_path
@@ -33,6 +34,8 @@ _SAME: Mapping[str, tuple[str, ...]] = {"train": ("train", "sft"), "sft": ("sft"
 _ROUND = "rlhf round"
 _MADE = {"tokens": "tokens written in training", "texts": "texts written in training", "steps": "optimizer steps"}
 _CONFIG, _LOG, _SAMPLES, _SUMMARY = "config.json", "log.jsonl", "samples.jsonl", "summary.json"
+_FAILURE, PAGE = "failure.json", "report.html"
+"""The error that ended the last attempt, and the page that ``textgym show`` writes."""
 
 
 class RunFolder:
@@ -77,10 +80,30 @@ class RunFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Release the lock at the end of the outermost block."""
+        """Release the lock at the end of the outermost block, and keep the error that ended it, if one did."""
         self._holders -= 1
         if self._holders <= 0:
+            if not isinstance(error, ConsentError | RunFolderError):  # which say nothing about the run
+                self._keep_failure(error)
             self._release()
+
+    def _keep_failure(self, error: BaseException | None) -> None:
+        """Write down an error, or forget that of an earlier attempt; interrupts are none."""
+        with contextlib.suppress(OSError):  # as where the disk is full, which may be the error
+            if isinstance(error, Exception):
+                at = time.strftime("%Y-%m-%d %H:%M:%S")
+                write_json(self.path / _FAILURE, {"error": f"{type(error).__name__}: {error}", "at": at})
+            else:
+                (self.path / _FAILURE).unlink(missing_ok=True)
+
+    def failure(self) -> str:
+        """Return the error that ended the last attempt; empty if none did.
+
+        Raises:
+            CheckpointError: The file is damaged.
+        """
+        file = self.path / _FAILURE
+        return value_of(_read_object(file), "error", "") if file.is_file() else ""
 
     def _release(self) -> None:
         self._holders = 0
@@ -151,7 +174,7 @@ class RunFolder:
             for path in found:
                 path.unlink()
             return
-        known = {*beginnings, _CONFIG}
+        known = {*beginnings, _CONFIG, _FAILURE, PAGE}
         unknown = any((unfinished_name(path) or path.name) not in known for path in found)
         if unknown or any(unfinished_name(path) is None for path in self.checkpoints.glob("*")):
             raise _taken(self, "which holds a run")
@@ -269,9 +292,12 @@ class RunFolder:
         """Append one record to ``log.jsonl``."""
         self.append_row(_LOG, record)
 
-    def append_samples(self, timesteps: int, texts: Mapping[str, str]) -> None:
-        """Append what the model wrote at a moment (text by example key)."""
-        self.append_row(_SAMPLES, {"timesteps": timesteps, "texts": dict(texts)})
+    def append_samples(
+        self, timesteps: int, texts: Mapping[str, str], prompts: Mapping[str, str] | None = None
+    ) -> None:
+        """Append what the model wrote at a moment (text by example key), to which prompts if they are not known yet."""
+        more = {} if prompts is None else {"prompts": dict(prompts)}
+        self.append_row(_SAMPLES, {"timesteps": timesteps, "texts": dict(texts), **more})
 
     def log(self) -> list[JsonObject]:
         """Return the records of ``log.jsonl``."""

@@ -37,4 +37,4 @@ def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plots take seconds, and have tests of their own."""
     monkeypatch.setattr(pipeline, "plot_run", lambda *_, **__: None)
     monkeypatch.setattr(LiveCurves, "draw", lambda self: None)
-    monkeypatch.setattr(runs, "_write_report", lambda run, comparison: None)
+    monkeypatch.setattr(runs, "write_results", lambda run, comparison: None)

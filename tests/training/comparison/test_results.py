@@ -39,6 +39,12 @@ def test_the_best_comes_first_and_order_is_kept_otherwise(comparison: Comparison
     assert repr(comparison) == "<Comparison on TextSpell-v0, 1,000 tokens: ppo 0.7, reinforce 0.483, random 0.1>"
 
 
+def test_notebooks_show_a_table(comparison: Comparison) -> None:
+    page = comparison._repr_html_()
+    assert "&lt;Comparison on TextSpell-v0" in page
+    assert page.index(">ppo<") < page.index(">reinforce<") < page.index(">random<")
+
+
 def test_improvement_is_that_of_the_runs(comparison: Comparison) -> None:
     found = comparison.improvement("reward", "ppo", "reinforce")
     assert found == probability_of_improvement([ENDS["ppo"]], [ENDS["reinforce"]])

@@ -8,6 +8,7 @@
 
 from textgym.training.comparison.budget import Budget, Spent
 from textgym.training.comparison.drawing import draw_curves
+from textgym.training.comparison.finished import compare_runs, comparison_of
 from textgym.training.comparison.records import Point, RunRecord, Sample, read_record
 from textgym.training.comparison.report import write_report
 from textgym.training.comparison.results import Comparison
@@ -23,6 +24,8 @@ __all__ = [
     "RunRecord",
     "Sample",
     "Spent",
+    "compare_runs",
+    "comparison_of",
     "comparison_settings",
     "draw_curves",
     "markdown_of",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -29,6 +28,7 @@ _AXES: dict[Kind, str] = {
 _VALUES = {
     "reward": ("Reward of held-out texts", "reward"),
     "gold": ("True quality, which nothing learns from", "gold"),
+    "training/reward": ("Reward of training texts", "reward"),
     "training/kl": ("KL of training texts to the reference", "nats per text"),
     "length": ("Length of held-out texts", "tokens"),
 }
@@ -52,10 +52,15 @@ class Panel(NamedTuple):
 
 def panels_of(comparison: Comparison) -> list[Panel]:
     """Return the plots that there is something to draw in, the one of the reward against the budget first."""
-    kinds = [comparison.budget.kind, *(kind for kind in KINDS[:2] if kind != comparison.budget.kind)]
+    kinds = [comparison.kind, *(kind for kind in KINDS[:2] if kind != comparison.kind)]
     wanted = [Panel("reward", kind) for kind in kinds]
-    wanted += [Panel(measure, kinds[0]) for measure in _VALUES if measure != "reward"]
-    return [each for each in wanted if _has_curves(comparison, each)]
+    wanted += [Panel(measure, kinds[0]) for measure in _VALUES if measure not in ("reward", "training/reward")]
+    found = [each for each in wanted if _has_curves(comparison, each)]
+    if any(each.measure == "reward" for each in found):
+        return found
+    # Runs that were not measured on their way have what they noted of their own texts.
+    noted = [Panel("training/reward", kind) for kind in kinds]
+    return [*(each for each in noted if _has_curves(comparison, each)), *found]
 
 
 def draw_curves(comparison: Comparison, file: str | Path | None = None) -> Figure:
@@ -65,7 +70,7 @@ def draw_curves(comparison: Comparison, file: str | Path | None = None) -> Figur
         comparison: The finished runs.
         file: Where the figure goes too, as a PNG file; ``None`` for nowhere.
     """
-    panels = panels_of(comparison) or [Panel("reward", comparison.budget.kind)]
+    panels = panels_of(comparison) or [Panel("reward", comparison.kind)]
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
     figure = blank_figure(height=rows * _HEIGHT, width=columns * _WIDTH)
@@ -103,17 +108,6 @@ def draw_ends(comparison: Comparison, measures: Sequence[str]) -> Figure:
         axes.set_ylim(len(labels) - 0.5, -0.5)
         finish_axes(axes, TITLES.get(measure, measure), "interquartile mean, 95 % interval", "")
     return figure
-
-
-def svg_of(figure: Figure) -> str:
-    """Return a figure as SVG, whose letters are drawn and need no font."""
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-
-    written = io.StringIO()
-    with rc_context({"svg.hashsalt": "textgym", "svg.fonttype": "path"}):  # the same figure gives the same text
-        FigureCanvasSVG(figure).print_svg(written, metadata={"Date": None})
-    return written.getvalue()
 
 
 def _draw(axes: Axes, comparison: Comparison, panel: Panel) -> None:

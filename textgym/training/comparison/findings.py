@@ -32,7 +32,8 @@ def headline_of(comparison: Comparison) -> str:
     best = comparison.after("reward", ranked[0])
     assert best is not None
     runs = counted(len(comparison.finished(ranked[0])), "runs")
-    first = f"{ranked[0]} has the highest reward, {_mean(best)} ({runs}, {comparison.budget.words} each)."
+    each = "" if comparison.budget is None else f", {comparison.budget.words} each"
+    first = f"{ranked[0]} has the highest reward, {_mean(best)} ({runs}{each})."
     if len(ranked) < 2:
         return first
     better = comparison.improvement("reward", ranked[0], ranked[1])
@@ -121,7 +122,7 @@ def _ends(comparison: Comparison, label: str) -> Iterator[str]:
 
 def _course(comparison: Comparison, label: str) -> Iterator[str]:
     """Look at the learning curve: when the gain was made, whether it was kept, and whether it was at its end."""
-    kind: Kind = comparison.budget.kind
+    kind: Kind = comparison.kind
     curve, change = comparison.curve("reward", label, kind), comparison.change("reward", label)
     if curve is None or change is None or _moved(change.difference) is None:
         return
@@ -152,10 +153,12 @@ def _seeds(comparison: Comparison, label: str) -> Iterator[str]:
 
 
 def _unspent(comparison: Comparison, label: str) -> Iterator[str]:
-    kind, amount = comparison.budget.kind, comparison.budget.amount
-    spent = comparison.cost(label, lambda run: run.spent.of(kind))
-    if spent is not None and spent.mean < _UNSPENT * amount:
-        yield f"It made all of its steps with {_amount(spent.mean, kind)} of {comparison.budget.words}."
+    budget = comparison.budget
+    if budget is None:
+        return
+    spent = comparison.cost(label, lambda run: run.spent.of(budget.kind))
+    if spent is not None and spent.mean < _UNSPENT * budget.amount:
+        yield f"It made all of its steps with {_amount(spent.mean, budget.kind)} of {budget.words}."
     shares = comparison.cost(label, lambda run: run.steps / run.planned if run.planned else None)
     if shares is not None and shares.mean < _UNSPENT:
         yield (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,11 +13,12 @@ from textgym.agents.facts import Offline, facts_of, grain_of
 from textgym.evaluation.core import EvaluationSet, evaluate
 from textgym.models.probing.noise import random_states_kept
 from textgym.training.comparison.budget import NOTHING, Budget, Spent
+from textgym.training.comparison.records import Point
 from textgym.training.machine import peak_memory
 from textgym.training.preparation import Training
 from textgym.training.run_folder import RunFolder
 from textgym.types import JsonObject, Trainable
-from textgym.values import is_number
+from textgym.values import as_object, is_number
 
 FILE = "spent.jsonl"
 """What a run has spent after each iteration, with what was measured there."""
@@ -134,6 +135,14 @@ def spent_of(row: Mapping[str, Any]) -> Spent:
     """Return what a row says that was spent."""
     tokens, labels = (float(row[name]) if is_number(row.get(name)) else None for name in ("tokens", "labels"))
     return Spent(tokens, float(row["seconds"]), labels)
+
+
+def points_of(rows: Sequence[JsonObject]) -> Iterator[Point]:
+    """Yield the points of rows of ``spent.jsonl`` at which the agent was measured."""
+    for row in rows:
+        measures = as_object(row.get("measures"))
+        if measures:
+            yield Point(spent_of(row), {name: value for name, value in measures.items() if is_number(value)})
 
 
 def _episodes_of(env: object) -> int:

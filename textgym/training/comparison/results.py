@@ -14,6 +14,7 @@ from textgym.metrics.aggregates import (
     interquartile_mean_interval,
     probability_of_improvement,
 )
+from textgym.pages import escaped, table
 from textgym.training.comparison.budget import Budget, Kind
 from textgym.training.comparison.records import RunRecord, Sample
 from textgym.types import FloatArray, Interval, JsonObject
@@ -58,12 +59,12 @@ class Comparison:
     """Finished runs of several agents, which started alike and had the same budget.
 
     Attributes:
-        budget: Budget of each run.
+        budget: Budget of each run; ``None`` where runs were not made for one, and each has spent what it has.
         settings: Settings that are the same for all of them, as JSON.
         runs: The records.
     """
 
-    budget: Budget
+    budget: Budget | None
     settings: JsonObject
     runs: tuple[RunRecord, ...]
 
@@ -71,7 +72,21 @@ class Comparison:
         """Return environment, budget, and the reward of each agent, in one line."""
         rewards = [f"{label} {found.mean:.3g}" for label in self.ranked if (found := self.after("reward", label))]
         env = self.settings.get("choice", {}).get("env_id", "")
-        return f"<{type(self).__name__} on {env}, {self.budget.words}: {', '.join(rewards) or 'no finished runs'}>"
+        budget = "" if self.budget is None else f", {self.budget.words}"
+        return f"<{type(self).__name__} on {env}{budget}: {', '.join(rewards) or 'no finished runs'}>"
+
+    @property
+    def kind(self) -> Kind:
+        """The axis of curves: the kind of the budget, or else tokens, if all that learn count them."""
+        if self.budget is not None:
+            return self.budget.kind
+        return "tokens" if all(run.spent.tokens for run in self.runs if run.learns) else "seconds"
+
+    def _repr_html_(self) -> str:
+        """Return the agents with what was measured at the end, as a table; IPython asks for it."""
+        names = self.measures()
+        rows = [(label, *(_cell(self.after(name, label)) for name in names)) for label in self.ranked]
+        return f"<p>{escaped(repr(self))}</p>{table(('agent', *names), rows)}"
 
     @property
     def labels(self) -> list[str]:
@@ -166,6 +181,10 @@ def aggregate(scores: Sequence[float]) -> Interval | None:
     """Return the interquartile mean of one number per run with its 95 % interval; ``None`` of none."""
     known = tuple(score for score in scores if np.isfinite(score))
     return _interval_of(known) if known else None
+
+
+def _cell(interval: Interval | None) -> str:
+    return "" if interval is None else f"{interval.mean:.3g} [{interval.low:.3g}, {interval.high:.3g}]"
 
 
 @cache  # tables, plots and sentences ask for the same ones

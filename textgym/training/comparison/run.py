@@ -41,6 +41,8 @@ from textgym.types import JsonObject, Task
 
 COMMAND = "compare"
 WORKER = "textgym.training.comparison.worker:work"
+OF_RUNS = "compare runs"
+"""The command of the folder of a comparison of runs that were made before."""
 RUNS, TRAINING = "runs", "training"
 """Folders of the records, which are small, and of the run folders, which are not."""
 REPORT, TABLES, CURVES = "report.html", "report.md", "curves.png"
@@ -101,6 +103,10 @@ def read_comparison(path: str | Path) -> Comparison:
         CheckpointError: A record is damaged, or of another comparison.
     """
     run = RunFolder.open(path)
+    if run.stored("command", "") == OF_RUNS:
+        shared = run.stored("settings", dict[str, object]())
+        records = [read_record(file) for file in sorted((run.path / RUNS).glob("*.jsonl"))]
+        return Comparison(None, shared, tuple(records))
     stored = run.settings_of(COMMAND)
     shared = {name: value for name, value in stored.items() if name not in (*OWN, "seed")}
     return _comparison(run, {**shared, "splits": run.stored("splits", dict[str, object]())})
@@ -196,9 +202,9 @@ def _make_runs(
         _say_result(read_record(file), (time.perf_counter() - start) / number * (len(left) - number))
         if number == len(left) or left[number][1] != seed:
             comparison = _comparison(run, shared)
-            _write_report(run, comparison)
+            write_results(run, comparison)
     if not left:
-        _write_report(run, comparison)
+        write_results(run, comparison)
     console.say(f"\n{markdown_of(comparison)}")
     console.say(f"Report: {Path(run.shown) / REPORT}   records: {Path(run.shown) / RUNS}")
     return comparison
@@ -280,7 +286,8 @@ def _own(settings: ComparisonSettings, label: str) -> dict[str, Any]:
     return dict(zip(_OF_AGENT, (settings.agents[label], settings.options.get(label, {})), strict=True))
 
 
-def _write_report(run: RunFolder, comparison: Comparison) -> None:
+def write_results(run: RunFolder, comparison: Comparison) -> None:
+    """Write the page, the tables and the curves of a comparison into its folder."""
     write_report(comparison, run.path / REPORT)
     replace_text(run.path / TABLES, markdown_of(comparison))
     draw_curves(comparison, run.path / CURVES)

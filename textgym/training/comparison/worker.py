@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -24,7 +24,7 @@ from textgym.metrics.intervals import mean_interval
 from textgym.security.consent import names_from, names_module
 from textgym.tasks.base import prompt_text
 from textgym.training.comparison.budget import NOTHING
-from textgym.training.comparison.meter import Meter, part_of, read_spent, spent_of
+from textgym.training.comparison.meter import Meter, part_of, points_of, read_spent, spent_of
 from textgym.training.comparison.planning import plan_runs
 from textgym.training.comparison.records import Point, RunRecord, Sample, write_record
 from textgym.training.comparison.settings import ComparisonSettings
@@ -154,7 +154,7 @@ def _trained(record: RunRecord, settings: ComparisonSettings, own: TrainSettings
         before, rows = read_texts(run, "before", eval_set), read_spent(run)
         done = replace(
             record,
-            points=tuple(_points(rows)),
+            points=tuple(points_of(rows)),
             spent=spent_of(rows[-1]) if rows else NOTHING,
             steps=int(training.agent.num_timesteps),
             memory=max((row["memory"] for row in rows if is_number(row.get("memory"))), default=None),
@@ -196,12 +196,6 @@ def _folder_of_run(own: TrainSettings) -> RunFolder | None:
 def _named(own: TrainSettings) -> list[str]:
     """Return the names of modules in settings that the user has given, or has consented to."""
     return [value for _, value in walk(asdict(own)) if isinstance(value, str) and names_module(value)]
-
-
-def _points(rows: Sequence[JsonObject]) -> Iterator[Point]:
-    for row in rows:
-        if "measures" in row:
-            yield Point(spent_of(row), {name: value for name, value in row["measures"].items() if is_number(value)})
 
 
 def _measured(
