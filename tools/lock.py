@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RUNTIME, DEV = ROOT / "requirements.lock", ROOT / "requirements-dev.lock"
 EXTRAS = (
     *("bertscore", "contrib", "data", "feedback", "lora", "mauve", "metrics", "sb3-contrib", "tensorboard", "trl"),
+    "docs",
     "dev",
 )
 PYTHONS = ("3.11", "3.12", "3.13")
