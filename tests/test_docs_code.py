@@ -62,7 +62,12 @@ class Code(NamedTuple):
     smaller: Mapping[str, str] = {}
 
 
-_LEARN = {"learn(100_000)": "learn(1)", "learn(50_000": "learn(1", "learn(10_000)": "learn(1)", "learn(100)": "learn(1)"}
+_LEARN = {
+    "learn(100_000)": "learn(1)",
+    "learn(50_000": "learn(1",
+    "learn(10_000)": "learn(1)",
+    "learn(100)": "learn(1)",
+}
 _FEW = {"n_envs=64": "n_envs=2", "n_envs=16": "n_envs=2", "rollout_texts=64": "rollout_texts=2"}
 _STOCK = {"n_envs=64": "n_envs=2", "43_000": "32", '"n_steps": 48': '"n_steps": 16', "768": "32"}
 RUN: Mapping[str, Code] = {
@@ -79,7 +84,9 @@ RUN: Mapping[str, Code] = {
     "reward-models": Code(_VOTES),
     "rewards": Code(),
     "rl-for-language-people": Code(),
-    "rl-on-text-for-rl-people": Code(smaller={"learn(1_000)": "learn(1)", "n_envs=8": "n_envs=2", "n_steps=32": "n_steps=4"}),
+    "rl-on-text-for-rl-people": Code(
+        smaller={"learn(1_000)": "learn(1)", "n_envs=8": "n_envs=2", "n_steps=32": "n_steps=4"}
+    ),
     "sandbox": Code(),
     "several-processes": Code(smaller={"learn(96)": "learn(8)"}),
     "sft": Code(smaller={"limit=1000": "limit=4", "batch_size=16": "batch_size=2", "[:1000]": "[:4]", **_LEARN}),
@@ -94,7 +101,7 @@ def blocks(page: Path, language: str) -> list[str]:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty folder, whose modules and those of the examples can be imported; what they register is gone afterwards."""
+    """An empty folder, whose modules and the examples can be imported; what they register is gone afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(ROOT / "examples"))
     monkeypatch.syspath_prepend(str(tmp_path))

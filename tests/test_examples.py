@@ -265,7 +265,9 @@ def test_the_quick_start_shows_a_task_of_ones_own(capsys: pytest.CaptureFixture[
     (block,) = [block for block in shown_blocks() if "class Shout(TextTask)" in block]
     exec(
         compile(
-            block.replace('"Shout"', '"TestQuickStartShout"').replace('"Shout', '"TestQuickStartShout'), "quickstart.md", "exec"
+            block.replace('"Shout"', '"TestQuickStartShout"').replace('"Shout', '"TestQuickStartShout'),
+            "quickstart.md",
+            "exec",
         )
     )
     assert "In capitals: " in capsys.readouterr().out

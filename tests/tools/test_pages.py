@@ -47,7 +47,9 @@ def test_every_environment_has_a_page_that_names_both_ids() -> None:
         text = found[f"environments/{env_id}.md"]
         assert f"`{env_id}`" in text
         assert f"({env_id}.md)" in found["environments/index.md"]
-        assert all(f"## {part}" in text for part in ("Description", "Rewards", "Metrics", "Arguments", "Version History"))
+        assert all(
+            f"## {part}" in text for part in ("Description", "Rewards", "Metrics", "Arguments", "Version History")
+        )
     shown = " ".join(found.values())
     assert [env_id for env_id in textgym.registered_ids() if f"`{env_id}`" not in shown] == []
 
@@ -74,7 +76,12 @@ def test_every_agent_is_there_with_all_its_options(registry_pages: dict[str, str
 def test_every_reward_and_measure_is_there(registry_pages: dict[str, str]) -> None:
     assert names_in(registry_pages["rewards.md"]) == NAMED_REWARDS.keys()
     assert names_in(registry_pages["metrics.md"]) == LOWER_IS_BETTER.keys() | registries.task_metrics().keys()
-    cells = [line.split(" | ")[1] for page in ("rewards.md", "metrics.md") for line in registry_pages[page].splitlines() if line.startswith("| `")]
+    cells = [
+        line.split(" | ")[1]
+        for page in ("rewards.md", "metrics.md")
+        for line in registry_pages[page].splitlines()
+        if line.startswith("| `")
+    ]
     assert [cell for cell in cells if len(cell.split()) < 3] == []  # each has a docstring
 
 
@@ -126,7 +133,9 @@ def test_every_link_to_a_file_of_the_repository_has_a_page() -> None:
 
 
 def test_the_navigation_is_that_of_the_start_page() -> None:
-    text = with_toctrees("# T\n\n[x](x.md)\n\n## Start\n\n| [A](a.md), [B](b.md#c) |\n\n## Other\n\n[A](a.md) [N](n.ipynb)\n")
+    text = with_toctrees(
+        "# T\n\n[x](x.md)\n\n## Start\n\n| [A](a.md), [B](b.md#c) |\n\n## Other\n\n[A](a.md) [N](n.ipynb)\n"
+    )
     trees = re.findall(r"```{toctree}\n:hidden:\n:caption: ([^\n]*)\n\n(.*?)\n```", text, re.S)
     assert trees == [("Start", "a\nb"), ("Other", "n")]
 
@@ -152,7 +161,7 @@ def test_lessons_are_listed_by_title_and_first_paragraph(tmp_path: Path) -> None
     (tmp_path / "lessons" / "shared.py").write_text("")
     assert repository.lesson_pages(tmp_path) == {}
     (tmp_path / "lessons" / "01_first.py").write_text("# %% [markdown]\n")
-    with pytest.raises(ValueError, match="01_first.ipynb, got no such file"):
+    with pytest.raises(ValueError, match=r"01_first\.ipynb, got no such file"):
         repository.lesson_pages(tmp_path)
     stored = notebook("# A text is an episode\n\nWhat is an *episode*?\nOne text.\n\nMore.", "## 1")
     (tmp_path / "lessons" / "notebooks" / "01_first.ipynb").write_text(stored)
@@ -194,7 +203,12 @@ def test_pages_that_stay_the_same_are_left_alone(tmp_path: Path) -> None:
     ("target", "module", "kind", "expected"),
     [
         ("~textgym.agents.PPO", None, None, "textgym.agents.ppo.PPO"),  # exported by the package
-        ("save", "textgym.agents.ppo", "PPO", "textgym.agents.common.on_policy_state.ResumableAlgorithm.save"),  # inherited
+        (
+            "save",
+            "textgym.agents.ppo",
+            "PPO",
+            "textgym.agents.common.on_policy_state.ResumableAlgorithm.save",
+        ),  # inherited
         ("Example", "textgym.rewards.length", None, "textgym.types.Example"),  # imported
         ("ValueError", "textgym.types", None, "ValueError"),
         ("numpy.ndarray", None, None, "numpy.ndarray"),
@@ -239,7 +253,13 @@ def build(tmp_path: Path) -> Callable[..., str]:
 @pytest.mark.timeout(3600)
 def test_the_site_builds_without_warnings(build: Callable[..., str], tmp_path: Path) -> None:
     assert build(DOCS, tmp_path / "site", "-d", str(tmp_path / "doctrees")) == ""
-    for page in ("index", "ppo", "generated/environments/TextSpell-v0", "generated/commands/train", "generated/api/textgym.agents"):
+    for page in (
+        "index",
+        "ppo",
+        "generated/environments/TextSpell-v0",
+        "generated/commands/train",
+        "generated/api/textgym.agents",
+    ):
         assert (tmp_path / "site" / f"{page}.html").is_file()
     start = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
     assert all(caption in start for caption in ("Environments", "How-to guides", "Explanations"))

@@ -15,8 +15,8 @@ PACKAGES = ("textgym", "textgym.agents", "textgym.reward_models")
 LEFT_OUT = ("textgym.cli", "textgym.assets")
 """Packages without an interface in Python: the command line has pages of its own."""
 _INTRODUCTION = """\
-What `import textgym` offers, from the docstrings. A page of a package starts with its public names, which are imported from the
-package itself; below them are the modules that define these, and all others.
+What `import textgym` offers, from the docstrings. A page of a package starts with its public names, which are
+imported from the package itself; below them are the modules that define these, and all others.
 """
 
 

@@ -20,8 +20,8 @@ GRAINS = {
 }
 _INTRODUCTION = """\
 Every task has two ids: at the token level an action is a token, at the episode level a text or an utterance. Both pay
-the same return for the same text. The pages of the tasks are their docstrings; scores of random tokens, start models and
-references are in [](../../tasks.md).
+the same return for the same text. The pages of the tasks are their docstrings; scores of random tokens, start models
+and references are in [](../../tasks.md).
 """
 
 
@@ -57,8 +57,8 @@ def environment_page(env_id: str) -> str:
         parts += ["Options are arguments of `gym.make` and, as `--task-option NAME=VALUE`, of commands:"]
         parts += [table(["option", "values, the default first"], options)]
     parts += [
-        f"```python\nimport gymnasium as gym\n\nimport textgym\n\nenv = gym.make(\"{env_id}\")  # token by token\n"
-        f"env = gym.make(\"{id_of_grain(env_id, 'episode')}\")  # whole texts\n```",
+        f'```python\nimport gymnasium as gym\n\nimport textgym\n\nenv = gym.make("{env_id}")  # token by token\n'
+        f'env = gym.make("{id_of_grain(env_id, "episode")}")  # whole texts\n```',
         f"The class of the task is {{py:class}}`~{task_class.__module__}.{task_class.__qualname__}`.",
         rest or _of_earlier_version(task_class),
     ]

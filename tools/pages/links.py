@@ -1,4 +1,4 @@
-"""Links of Markdown pages: one spelling leads to files on a code-hosting site, and to pages on the documentation site."""
+"""Links of Markdown pages: to files on a code-hosting site, and to pages on the documentation site."""
 
 from __future__ import annotations
 

@@ -28,15 +28,15 @@ What `--reward` and `reward=` take, made from the code. How names are combined, 
 _METRICS = """\
 # Measures by name
 
-Made from the code. Every [reward](rewards.md) is a measure too: `--metric chrf`. How they are computed, and what their intervals
-promise, is in [](../metrics.md).
+Made from the code. Every [reward](rewards.md) is a measure too: `--metric chrf`. How they are computed, and what
+their intervals promise, is in [](../metrics.md).
 """
 _NAMED = 4  # tasks in a cell
 _AGENTS = """\
 # Options of the agents
 
-Made from the constructors of the agents. They are options of `textgym train --agent NAME`, and arguments of the class in Python:
-`--clip-range 0.1` is `clip_range=0.1`. What the agents do is in [](../agents.md).
+Made from the constructors of the agents. They are options of `textgym train --agent NAME`, and arguments of the class
+in Python: `--clip-range 0.1` is `clip_range=0.1`. What the agents do is in [](../agents.md).
 """
 
 
@@ -97,7 +97,8 @@ def _named(names: Mapping[str, str]) -> str:
 def _options(thing: Callable[..., Any]) -> str:
     options = options_of_reward(thing).values()
     return ", ".join(
-        code(each.name) + ("" if each.default is inspect.Parameter.empty else f" ({each.default!r})") for each in options
+        code(each.name) + ("" if each.default is inspect.Parameter.empty else f" ({each.default!r})")
+        for each in options
     )
 
 

@@ -34,14 +34,15 @@ def example_pages(root: Path) -> Pages:
         rows.append([f"[{path.name}]({path.stem}.md)", title])
     names = "\n".join(name.removeprefix("examples/").removesuffix(".md") for name in pages)
     pages["examples/index.md"] = (
-        "# Examples\n\nComplete scripts, one for each thing that one writes oneself; the tests run them with smaller numbers.\n\n"
+        "# Examples\n\nComplete scripts, one for each thing that one writes oneself; "
+        "the tests run them with smaller numbers.\n\n"
         f"{table(['script', 'what it shows'], rows)}\n\n```{{toctree}}\n:hidden:\n\n{names}\n```\n"
     )
     return pages
 
 
 def titled(docstring: str) -> tuple[str, str]:
-    """Return the first line of a script's docstring as a title, and the rest as Markdown.
+    r"""Return the first line of a script's docstring as a title, and the rest as Markdown.
 
     >>> titled("A task of your own.\\n\\nRun it.")
     ('A task of your own', 'Run it.')
@@ -63,7 +64,7 @@ def lesson_pages(root: Path) -> Pages:
     for path in lessons:
         notebook = folder / "notebooks" / f"{path.stem}.ipynb"
         if not notebook.is_file():
-            raise ValueError(f"expected {notebook.relative_to(root)}, got no such file; run: make notebooks")
+            raise ValueError(f"expected {notebook.relative_to(root)}, got no such file; store it with its outputs")
         text = notebook.read_text(encoding="utf-8")
         pages[f"lessons/{path.stem}.ipynb"] = text
         title, first = introduction(json.loads(text))
@@ -72,8 +73,8 @@ def lesson_pages(root: Path) -> Pages:
         return {}
     names = "\n".join(path.stem for path in lessons)
     pages["lessons/index.md"] = (
-        "# Lessons\n\nEach lesson starts from one question and can be read alone. The outputs are those of the stored run; "
-        "the scripts are in `lessons/`, the notebooks in `lessons/notebooks/`.\n\n"
+        "# Lessons\n\nEach lesson starts from one question and can be read alone. "
+        "The outputs are those of the stored run; the scripts are in `lessons/`, the notebooks in `lessons/notebooks/`.\n\n"
         f"{table(['', 'lesson', 'what it is about'], rows)}\n\n```{{toctree}}\n:hidden:\n\n{names}\n```\n"
     )
     return pages

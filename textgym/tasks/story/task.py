@@ -220,7 +220,7 @@ def _fluency(episodes: Sequence[Episode]) -> FloatArray:
 
 
 def _form(episodes: Sequence[Episode]) -> FloatArray:
-    """Measure the share of sentences or lines of each text that are fluent and as the form wants them, a part of gold."""
+    """Measure the share of sentences or lines of each text that are fluent and in form, a part of gold."""
     return np.array([score(each.text, each.example).form for each in episodes], dtype=np.float64)
 
 
