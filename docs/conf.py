@@ -37,7 +37,7 @@ autodoc_default_options = {
     "members": True,
     "member-order": "bysource",
     "show-inheritance": True,
-    "ignore-module-all": True,
+    "ignore-module-all": True,  # a module shows what it defines; the page of its package lists what that exports
 }
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True

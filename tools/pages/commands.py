@@ -16,8 +16,8 @@ from textgym.cli.app import app
 FOLDER = "commands"
 _INTRODUCTION = """\
 `textgym COMMAND --help` shows the same. Every command exits with 0 if it is done, 1 if the run failed, 2 if the
-input was wrong, and 130, 143 or 129 if Ctrl-C, SIGTERM or SIGHUP interrupted it. `textgym --debug COMMAND ...` shows the
-traceback of an error, `textgym --version` the version.
+input was wrong, and 130, 143 or 129 if Ctrl-C, SIGTERM or SIGHUP interrupted it. `textgym --debug COMMAND ...` shows
+the traceback of an error, `textgym --version` the version.
 """
 
 

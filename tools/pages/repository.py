@@ -74,7 +74,8 @@ def lesson_pages(root: Path) -> Pages:
     names = "\n".join(path.stem for path in lessons)
     pages["lessons/index.md"] = (
         "# Lessons\n\nEach lesson starts from one question and can be read alone. "
-        "The outputs are those of the stored run; the scripts are in `lessons/`, the notebooks in `lessons/notebooks/`.\n\n"
+        "The outputs are those of the stored run; the scripts are in `lessons/`, "
+        "the notebooks in `lessons/notebooks/`.\n\n"
         f"{table(['', 'lesson', 'what it is about'], rows)}\n\n```{{toctree}}\n:hidden:\n\n{names}\n```\n"
     )
     return pages
