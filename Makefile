@@ -25,7 +25,7 @@ OLD_PYTHON := Set PYTHON, for example: make PYTHON=python3.12 test
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test slow check lint types format assets lessons real bench lock drift clean
+.PHONY: help demo test slow check lint types format docs links assets lessons real bench lock drift clean
 
 help: ## List the targets
 	@echo "Usage: make TARGET [ARGS='more arguments'] [PYTHON=python3.12]"; echo
@@ -53,6 +53,13 @@ types: $(VENV)/.dev ## Check the types with mypy --strict
 format: $(VENV)/.dev ## Format the code and fix what ruff can fix
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+
+docs: $(VENV)/.dev ## Build the documentation site into build/docs; warnings are errors
+	$(BIN)/sphinx-build -q -n -W --keep-going docs build/docs $(ARGS)
+	@echo "Open build/docs/index.html"
+
+links: $(VENV)/.dev ## Check the links of the site that lead elsewhere; needs a network
+	$(BIN)/sphinx-build -q -b linkcheck docs build/links $(ARGS)
 
 assets: $(VENV)/.dev ## Rebuild the models that ship with the package
 	$(BIN)/python -P tools/build_assets.py $(ARGS)

@@ -95,7 +95,7 @@ def unit_of(agent: type[Agent]) -> str:
 
 @runtime_checkable
 class Measured(Protocol):
-    """A :class:`Trainable` with measures of its own, such as a loss, beside those of its texts."""
+    """A :class:`~textgym.types.Trainable` with measures of its own, such as a loss, beside those of its texts."""
 
     def measures(self, task: Task) -> Mapping[str, float | None]:
         """Return them by name, on a task that nothing is learnt from; ``None`` where there is nothing to measure."""
@@ -104,7 +104,7 @@ class Measured(Protocol):
 
 @runtime_checkable
 class Sourced(Protocol):
-    """A :class:`Trainable` that learns from files of its own, which may change while a run is interrupted."""
+    """A :class:`~textgym.types.Trainable` that learns from files, which may change while a run is interrupted."""
 
     def changed_sources(self) -> Sequence[str]:
         """Return a sentence about every file that says something else than when the agent was made."""
@@ -113,7 +113,7 @@ class Sourced(Protocol):
 
 @runtime_checkable
 class Timed(Protocol):
-    """A :class:`Trainable` that can say beforehand how long it will take."""
+    """A :class:`~textgym.types.Trainable` that can say beforehand how long it will take."""
 
     def seconds_per_step(self) -> float:
         """Return the seconds of a time step, from a short measurement of this machine; nothing else changes."""
@@ -122,7 +122,7 @@ class Timed(Protocol):
 
 @runtime_checkable
 class Logging(Protocol):
-    """A :class:`Trainable` that writes its records to a logger of Stable-Baselines3."""
+    """A :class:`~textgym.types.Trainable` that writes its records to a logger of Stable-Baselines3."""
 
     def set_logger(self, logger: Logger) -> None:
         """Write to this one from now on."""
@@ -131,7 +131,7 @@ class Logging(Protocol):
 
 @runtime_checkable
 class Watched(Protocol):
-    """A :class:`Trainable` that looks for signs that its training goes wrong."""
+    """A :class:`~textgym.types.Trainable` that looks for signs that its training goes wrong."""
 
     def set_concerns(self, concerns: Concerns) -> None:
         """Let these warn from now on, so that nothing is said twice."""
@@ -140,7 +140,9 @@ class Watched(Protocol):
 
 @runtime_checkable
 class Offline(Protocol):
-    """A :class:`Trainable` that learns from given texts, and can say how many: comparisons at equal budgets count them.
+    """A :class:`~textgym.types.Trainable` that learns from given texts, and can say how many.
+
+    Comparisons at equal budgets count them.
 
     Attributes:
         labels: Demonstrations, preferences or ratings that it learns from, each counted once.
@@ -158,7 +160,7 @@ class Offline(Protocol):
 
 @runtime_checkable
 class Recoverable(Protocol):
-    """A :class:`Trainable` whose state of before an update can be had although the update failed."""
+    """A :class:`~textgym.types.Trainable` whose state of before an update can be had although the update failed."""
 
     def remember_weights(self) -> None:
         """Copy what an update changes; called in ``on_rollout_end``."""

@@ -67,7 +67,7 @@ class SimPO(PairAgent):
         return False
 
     def implied_rewards(self, log_probs: LogProbs, reference: Tensor | None) -> Tensor:
-        """Equation 4: beta / |y| log pi(y|x) of chosen and rejected responses, (B, 2)."""
+        """Equation 4: ``beta / |y| log pi(y|x)`` of chosen and rejected responses, (B, 2)."""
         return self.beta * log_probs.means
 
     def pair_losses(self, log_probs: LogProbs, reference: Tensor | None) -> Tensor:

@@ -108,9 +108,9 @@ class Scale(NamedTuple):
 class EmbeddingRewardModel(LearnedReward):
     """A reward linear in frozen embeddings (a :class:`~textgym.types.RewardFn`), for feedback that comes in bit by bit.
 
-    With embeddings p of the prompt and r of the response, the features are r, p * r and |p - r|, standardised: the head
-    can score a response by itself and by how it relates to its prompt. The weights have a normal prior and maximise the
-    posterior, which is found by L-BFGS: there is no learning rate, and the same records give the same model.
+    With embeddings p of the prompt and r of the response, the features are r, p * r and abs(p - r), standardised: the
+    head scores a response by itself and by how it relates to its prompt. The weights have a normal prior and maximise
+    the posterior, which is found by L-BFGS: there is no learning rate, and the same records give the same model.
 
     With ``replicas``, that many more heads are fitted to reweighted prompts (Bayesian bootstrap), each pulled towards
     weights drawn from the prior instead of 0; where there is no data they disagree as the prior does. Scores are the

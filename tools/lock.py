@@ -23,6 +23,7 @@ RUNTIME, DEV = ROOT / "requirements.lock", ROOT / "requirements-dev.lock"
 # All but wandb, which brings a dozen packages for three functions that tests stand in for.
 EXTRAS = (
     *("bertscore", "contrib", "data", "feedback", "lora", "mauve", "metrics", "sb3-contrib", "tensorboard", "trl"),
+    "docs",
     "dev",
 )
 PYTHONS = ("3.11", "3.12", "3.13")

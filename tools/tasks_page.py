@@ -36,16 +36,17 @@ if TYPE_CHECKING:
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "tasks.md"
 TASKS, SCORES = "tasks", "scores"
 _ROLE = re.compile(r":\w+:`~?(?:[\w.]+\.)?(\w+)`")
-_HEADER = ("ids", "task", "data", "training / validation / test", "gold", "metrics", "default reward", "start model")
+HEADER = ("ids", "task", "data", "training / validation / test", "gold", "metrics", "default reward", "start model")
 
 
 def table_of_tasks() -> str:
     """Return the Markdown table of all tasks, and the options of those that have some."""
-    tasks = _table(_HEADER, [_row(env_id) for env_id in scored.built_in_ids()])
-    return "\n".join([*tasks, "", *_table(("id", "option", "values, the default first"), _options())])
+    tasks = _table(HEADER, [row_of(env_id) for env_id in scored.built_in_ids()])
+    return "\n".join([*tasks, "", *_table(("id", "option", "values, the default first"), option_rows())])
 
 
-def _row(env_id: str) -> Sequence[str]:
+def row_of(env_id: str) -> Sequence[str]:
+    """Return what stands in the columns of :data:`HEADER` for a task, as Markdown."""
     choice = EnvChoice(env_id)
     tasks = [choice.make(split) for split in SPLITS]
     test = tasks[-1]
@@ -62,7 +63,8 @@ def _row(env_id: str) -> Sequence[str]:
     )
 
 
-def _options() -> list[Sequence[str]]:
+def option_rows() -> list[Sequence[str]]:
+    """Return id, name and values of the options of all tasks, as Markdown."""
     found = {env_id: options_of(gym.registry[env_id].kwargs["task"]) for env_id in scored.built_in_ids()}
     return [
         (f"`{env_id}`", f"`{name}`", ", ".join(f"`{value}`" for value in values))

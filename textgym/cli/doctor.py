@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _REQUIREMENT = re.compile(
     r"(?P<name>[A-Za-z0-9._-]+).*?>=(?P<least>[0-9.]+)(?:.*extra == ['\"](?P<extra>[a-z0-9-]+)['\"])?"
 )
-_NOT_LISTED = ("dev", "sb3-contrib")  # extras; the second is another name of contrib
+_NOT_LISTED = ("dev", "docs", "sb3-contrib")  # extras of developers, and another name of contrib
 _TASK_TOKENS = 560  # prompt and response of the built-in task, where a model does not say what it learned with
 _PROMPT_TOKENS, _NEW_TOKENS = 48, 16
 

@@ -69,12 +69,14 @@ def mean_interval(values: Numbers, clusters: Clusters | None = None, *, share: b
 
     How often the interval covers the true mean (nominal 0.95; each from 20,000 samples), with Student's in brackets:
 
-    | values | n = 5 | n = 20 | n = 50 | n = 300 |
-    |---|---|---|---|---|
-    | normal | 0.97 (0.95) | 0.96 (0.95) | 0.95 (0.95) | 0.95 (0.95) |
-    | exponential | 0.94 (0.88) | 0.96 (0.92) | 0.96 (0.94) | 0.96 (0.95) |
-    | log-normal, sigma 1 | 0.90 (0.82) | 0.94 (0.87) | 0.95 (0.90) | 0.96 (0.94) |
-    | 1 with probability 0.05 | 0.98 (0.23) | 0.98 (0.64) | 0.99 (0.92) | 0.97 (0.93) |
+    =======================  ===========  ===========  ===========  ===========
+    values                   n = 5        n = 20       n = 50       n = 300
+    =======================  ===========  ===========  ===========  ===========
+    normal                   0.97 (0.95)  0.96 (0.95)  0.95 (0.95)  0.95 (0.95)
+    exponential              0.94 (0.88)  0.96 (0.92)  0.96 (0.94)  0.96 (0.95)
+    log-normal, sigma 1      0.90 (0.82)  0.94 (0.87)  0.95 (0.90)  0.96 (0.94)
+    1 with probability 0.05  0.98 (0.23)  0.98 (0.64)  0.99 (0.92)  0.97 (0.93)
+    =======================  ===========  ===========  ===========  ===========
 
     Below 20 heavily skewed values no interval keeps the promise: nothing in them shows how long the tail is. Nor is
     there a width where all values are alike, unless they are 0 or 1.

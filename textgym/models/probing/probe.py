@@ -118,7 +118,7 @@ class Oracle:
     """States of the bare trunk on unpadded rows, and how far equal ones may be apart.
 
     Args:
-        states: (3, T, H) of one row, of it with tokens changed at :attr:`changed`, and with all tokens changed from
+        states: (3, T, H) of one row, of it with tokens changed at ``changed``, and with all tokens changed from
             ``later`` on.
         alone: (1, T, H) of the first row by itself.
         changed: Places whose tokens differ in the second row.

@@ -191,6 +191,7 @@ class Continuation(TextTask):
         return SIGNS[episode.example.extra["wanted"]] * polarity(episode.text) > 0
 
     def _sentiments(self, episodes: Sequence[Episode]) -> FloatArray:
+        """Measure the share of the opinions of each text that are as wanted, 0.5 where it has none."""
         return np.array([self._sentiment(each) for each in episodes], dtype=np.float64)
 
     def _sentiment(self, episode: Episode) -> float:

@@ -210,14 +210,17 @@ class Story(TextTask):
 
 
 def _used(episodes: Sequence[Episode]) -> FloatArray:
+    """Measure the share of the words to use that occur in each text."""
     return np.array([share_used(each.text, each.example) for each in episodes], dtype=np.float64)
 
 
 def _fluency(episodes: Sequence[Episode]) -> FloatArray:
+    """Measure the share of sentences or lines of each text that are fluent and say something new, a part of gold."""
     return np.array([score(each.text, each.example).fluent for each in episodes], dtype=np.float64)
 
 
 def _form(episodes: Sequence[Episode]) -> FloatArray:
+    """Measure the share of sentences or lines of each text that are fluent and in form, a part of gold."""
     return np.array([score(each.text, each.example).form for each in episodes], dtype=np.float64)
 
 
