@@ -341,7 +341,7 @@ def test_ties_of_a_card_that_is_dragged(server: Server, page: Any, place: Any, h
 
 
 def test_a_long_list_scrolls_while_a_card_is_dragged(server: Server, page: Any) -> None:
-    texts = tuple(f"text {number} " + "with many words " * 30 for number in range(20))
+    texts = tuple(f"text {number} " + "with many words " * 30 for number in range(8))
     server.store.add([Question("k", "p", texts, "rank")])
     page.reload()
     last = page.locator("#ranking li").last
@@ -351,7 +351,7 @@ def test_a_long_list_scrolls_while_a_card_is_dragged(server: Server, page: Any) 
     page.mouse.move(box["x"] + 5, box["y"] + 5)
     page.mouse.down()
     page.mouse.move(box["x"] + 5, 10, steps=8)
-    for _ in range(1200):  # a minute; the page's policy forbids what Playwright waits with
+    for _ in range(2400):  # two minutes at most; the page's policy forbids what Playwright waits with
         if page.evaluate("scrollY") == 0:
             break
         time.sleep(0.05)
