@@ -74,7 +74,7 @@ class _Finished:
 
     @property
     def method(self) -> str:
-        """What runs of one label have in common, as a text."""
+        """The settings that runs of one label have in common, as a text."""
         own = {name: value for name, value in self.settings.items() if name not in _OF_RUN}
         return json.dumps(own, sort_keys=True)
 
