@@ -16,6 +16,7 @@ from textgym.plots import (
     plot_kl,
     plot_learning,
     plot_loss,
+    plot_panels,
     plot_reward_report,
     plot_rounds,
     running_mean,
@@ -116,6 +117,15 @@ def test_every_plot_has_titles_and_labels(drawn: list[Any], draw: Any) -> None:
     draw()
     assert drawn
     assert all(axes.get_title() and axes.get_xlabel() and axes.get_ylabel() for axes in drawn)
+
+
+def test_panels_are_those_of_the_sheet() -> None:
+    sheet = plot_history(LOG)
+    panels = plot_panels(LOG, Labels("tokens"))
+    titles = [axes.get_title() for axes in sheet.axes]
+    assert [figure.axes[0].get_title() for figure in panels] == titles
+    assert {figure.axes[0].get_xlabel() for figure in panels} == {"tokens"}
+    assert len(plot_panels([])) == 1
 
 
 def lines(axes: Any) -> dict[str, Any]:

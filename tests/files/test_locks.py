@@ -12,7 +12,7 @@ import pytest
 
 from textgym.errors import FolderInUseError, LockedError
 from textgym.files import locks
-from textgym.files.locks import FileLock, FolderLock
+from textgym.files.locks import LOCK, FileLock, FolderLock, is_in_use
 
 
 def test_a_second_lock_is_refused_and_says_who_has_the_first(tmp_path: Path) -> None:
@@ -91,3 +91,18 @@ def test_a_folder_is_locked_once(tmp_path: Path) -> None:
         FolderLock(tmp_path)
     lock.release()
     FolderLock(tmp_path).release()
+
+
+def test_whether_a_folder_is_in_use_can_be_asked_without_locking_it(tmp_path: Path) -> None:
+    assert not is_in_use(tmp_path)
+    assert not (tmp_path / LOCK).exists()
+    lock = FolderLock(tmp_path)
+    assert is_in_use(tmp_path)
+    lock.release()
+    assert not is_in_use(tmp_path)
+    (tmp_path / LOCK).write_text('{"pid": 1}')  # as a killed process leaves it
+    assert not is_in_use(tmp_path)
+    FolderLock(tmp_path).release()
+    (tmp_path / LOCK).unlink()
+    (tmp_path / LOCK).symlink_to(tmp_path / "elsewhere")
+    assert not is_in_use(tmp_path)

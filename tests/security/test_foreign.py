@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from textgym.security import foreign
-from textgym.security.foreign import parse_json, read_json, read_object, read_text, refuse_links, require_regular
+from textgym.security.foreign import (
+    parse_json,
+    read_json,
+    read_object,
+    read_tail,
+    read_text,
+    refuse_links,
+    require_regular,
+)
 
 
 @pytest.mark.parametrize("depth", [101, 900, 100_000])
@@ -82,3 +90,14 @@ def test_links_that_lead_out_are_refused(tmp_path: Path) -> None:
 def test_limits_are_far_from_what_is_published() -> None:
     assert foreign.LARGEST_JSON > 5 * 10 * 2**20
     assert foreign.LARGEST_TOKENIZER > 5 * 35 * 2**20
+
+
+def test_only_the_end_of_a_text_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "log.jsonl"
+    file.write_text("ä" * 10 + "end", encoding="utf-8")
+    assert read_tail(file, 3) == "end"
+    assert read_tail(file, 4) == "\N{REPLACEMENT CHARACTER}end"
+    assert read_tail(file) == "ä" * 10 + "end"
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="regular file"):
+        read_tail(tmp_path / "pipe")

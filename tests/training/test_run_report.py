@@ -159,6 +159,13 @@ def test_how_to_load() -> None:
     assert read_report(make_run(Path("new"))).loading() == []
 
 
+def test_the_last_round_is_what_rounds_leave() -> None:
+    run = RunFolder.create("a", "rlhf", {})
+    for name in ("round-2", "round-10", "round-x"):
+        (run.path / name / "model").mkdir(parents=True)
+    assert read_report(run).loading() == [f"textgym {each} --model a/round-10" for each in ("generate", "evaluate")]
+
+
 def test_versions_that_differ_are_said() -> None:
     run = make_run(Path("a"))
     now = versions()

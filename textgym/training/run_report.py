@@ -399,10 +399,22 @@ def _load_reward(report: RunReport) -> list[str]:
     ]
 
 
+def _last_round(run: RunFolder) -> str | None:
+    """Return the name of the last round of a run that left a model."""
+    names = [path.parent.name for path in run.path.glob("round-*/model") if path.parent.name[6:].isdecimal()]
+    return max(names, key=lambda name: int(name[6:]), default=None)
+
+
+def _load_round(report: RunReport) -> list[str]:
+    folder = shlex.quote(f"{report.facts.folder}/{_last_round(report.run)}")
+    return [f"textgym generate --model {folder}", f"textgym evaluate --model {folder}"]
+
+
 _LARGEST = 1e300
 _SIDES = ("before", "after")
 _LOADING: Sequence[tuple[Callable[[RunFolder], bool], Callable[[RunReport], list[str]]]] = (
     (lambda run: run.model.is_dir(), _load_model),
     (lambda run: run.agent.is_dir(), _load_agent),
     (lambda run: run.reward.is_dir(), _load_reward),
+    (lambda run: _last_round(run) is not None, _load_round),
 )

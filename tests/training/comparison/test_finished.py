@@ -56,6 +56,8 @@ def test_the_report_is_written_and_read_again(capsys: pytest.CaptureFixture[str]
     assert "Means of the agents&#x27; own texts during training" in page
     facts = facts_of_run(RunFolder.open("both"))
     assert (facts.command, facts.state, facts.task) == ("compare runs", "finished", "TextSpell-v0")
+    assert facts.agent == "ppo, reinforce"
+    assert "agents" not in again.settings
     assert markdown_of(again).startswith("ppo has the highest reward, 0.500 (1 run).")
     assert draw_curves(again).axes
 

@@ -74,7 +74,7 @@ class _Finished:
 
     @property
     def method(self) -> str:
-        """What runs of one label have in common, as a text."""
+        """The settings that runs of one label have in common, as a text."""
         own = {name: value for name, value in self.settings.items() if name not in _OF_RUN}
         return json.dumps(own, sort_keys=True)
 
@@ -91,7 +91,8 @@ def compare_runs(folders: Sequence[str], out: str | None = None) -> Comparison:
         CheckpointError: A file is damaged.
     """
     comparison = comparison_of(folders)
-    run = RunFolder.create(out, OF_RUNS, comparison.settings)
+    agents = {label: comparison.runs_of(label)[0].agent for label in comparison.labels}
+    run = RunFolder.create(out, OF_RUNS, {**comparison.settings, "agents": agents})
     with run:
         (run.path / RUNS).mkdir()
         for record in comparison.runs:
@@ -120,7 +121,11 @@ def comparison_of(folders: Sequence[str]) -> Comparison:
     first = found[0]
     shared = {
         "choice": as_object(first.settings.get("choice")),
-        **{name: value for name, value in first.identity.items() if name not in ("env_id", "data") and value},
+        **{
+            name: value
+            for name, value in first.identity.items()
+            if name not in ("env_id", "data") and value not in ("", "{}")
+        },
         **({"model": next(iter(models))} if len(models) == 1 else {}),
         "folders": ", ".join(each.run.shown for each in found),
     }

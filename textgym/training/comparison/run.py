@@ -104,7 +104,8 @@ def read_comparison(path: str | Path) -> Comparison:
     """
     run = RunFolder.open(path)
     if run.stored("command", "") == OF_RUNS:
-        shared = run.stored("settings", dict[str, object]())
+        stored = run.stored("settings", dict[str, Any]())
+        shared = {name: value for name, value in stored.items() if name not in OWN}
         records = [read_record(file) for file in sorted((run.path / RUNS).glob("*.jsonl"))]
         return Comparison(None, shared, tuple(records))
     stored = run.settings_of(COMMAND)
