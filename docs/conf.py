@@ -53,6 +53,7 @@ html_css_files = ["site.css"]
 html_math_renderer = "mathml"
 html_copy_source = False
 copybutton_exclude = ".linenos, .gp, .go"
+linkcheck_ignore = [r"https?://(127\.0\.0\.1|localhost)"]
 
 write(ROOT / "docs" / links.GENERATED, every_page(ROOT))
 

@@ -267,6 +267,33 @@ def test_the_site_builds_without_warnings(build: Callable[..., str], tmp_path: P
 
 
 @needs_sphinx
+@pytest.mark.slow
+def test_a_lesson_is_shown_with_its_stored_output(build: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "lessons" / "notebooks").mkdir(parents=True)
+    (tmp_path / "lessons" / "01_sum.py").write_text("# %%\nraise RuntimeError\n")
+    stored = json.loads(notebook("# Sums\n\nHow much is $6 \\cdot 7$?"))
+    output = {"output_type": "stream", "name": "stdout", "text": ["forty-two\n"]}
+    cell = {"cell_type": "code", "execution_count": 1, "metadata": {}, "source": ["raise RuntimeError"]}
+    stored["cells"].append({**cell, "outputs": [output]})
+    (tmp_path / "lessons" / "notebooks" / "01_sum.ipynb").write_text(json.dumps(stored))
+    source = tmp_path / "source"
+    write(source, {**repository.lesson_pages(tmp_path), "index.md": "# T\n\n```{toctree}\nlessons/index\n```\n"})
+    settings = (
+        "-C",
+        "-D",
+        "extensions=myst_nb",
+        "-D",
+        "nb_execution_mode=off",
+        "-D",
+        "myst_enable_extensions=dollarmath",
+    )
+    assert build(source, tmp_path / "site", *settings) == ""
+    page = (tmp_path / "site" / "lessons" / "01_sum.html").read_text(encoding="utf-8")
+    assert "forty-two" in page
+    assert "Sums" in (tmp_path / "site" / "lessons" / "index.html").read_text(encoding="utf-8")
+
+
+@needs_sphinx
 def test_the_settings_are_those_that_the_pages_need(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setattr("pages.markdown.write", lambda *_: None)

@@ -60,13 +60,15 @@ def environment_page(env_id: str) -> str:
         f'```python\nimport gymnasium as gym\n\nimport textgym\n\nenv = gym.make("{env_id}")  # token by token\n'
         f'env = gym.make("{id_of_grain(env_id, "episode")}")  # whole texts\n```',
         f"The class of the task is {{py:class}}`~{task_class.__module__}.{task_class.__qualname__}`.",
-        rest or _of_earlier_version(task_class),
+        rest,
     ]
+    if "## Description" not in rest:
+        parts.append(_of_earlier_version(task_class))
     return "\n\n".join(parts).rstrip() + "\n"
 
 
 def _of_earlier_version(task_class: type) -> str:
-    """Return what the docstring of the class says that a version is made of, without its headline."""
+    """Return the docstring of what a version is made of, without its headline; that of a version tells the difference."""
     earlier = next(base for base in task_class.__mro__ if "## Description" in docstring(base))
     return docstring(earlier).partition("\n\n")[2]
 
