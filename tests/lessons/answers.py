@@ -39,4 +39,19 @@ ANSWERS: Mapping[str, Mapping[int, Answers]] = {
         2: Answers(0.25, (0.5, 1)),
         3: Answers(lambda bonus: ((1 + 2 * bonus) / 4) ** 2, (lambda bonus: bonus**2, lambda bonus: 1 / 16)),
     },
+    "03_baselines": {
+        1: Answers(
+            lambda returns: (returns - returns.mean(1, keepdim=True)) * returns.shape[1] / (returns.shape[1] - 1),
+            (
+                lambda returns: returns - returns.mean(1, keepdim=True),
+                lambda returns: returns - returns.mean(),
+                lambda returns: (returns.sum(1, keepdim=True) - returns) / (returns.shape[1] - 1),
+            ),
+        ),
+        2: Answers(
+            lambda p, first, second: (1 - p) * first + p * second,
+            (lambda p, first, second: p * first + (1 - p) * second, lambda p, first, second: (first + second) / 2),
+        ),
+        3: Answers("abe", ("ab", "abef", "abde", "abc", "", 3)),
+    },
 }

@@ -94,6 +94,28 @@ def test_the_loss_of_lesson_2_is_that_of_the_library() -> None:
     assert torch.allclose(*(torch.autograd.grad(each, log_probs)[0] for each in (loss, library)), atol=1e-6)
 
 
+def test_the_losses_of_lesson_3_are_those_of_the_library() -> None:
+    from textgym.agents.common.group_advantages import leave_one_out_advantages
+    from textgym.agents.common.losses import clipped_policy_loss, clipped_value_loss, sums_of_texts
+
+    defined, random = namespace("03_baselines"), torch.Generator().manual_seed(0)
+    returns = torch.rand(12, generator=random)
+    advantages = returns - defined["leave_one_out"](returns)
+    library = leave_one_out_advantages(returns.view(3, 4).double().numpy()).flatten()
+    assert torch.allclose(advantages.double(), torch.from_numpy(library), atol=1e-6)
+    log_probs = torch.randn(3, 12, generator=random).requires_grad_()
+    of_texts = sums_of_texts(log_probs.flatten(), torch.arange(12).repeat(3), 12)
+    losses = (
+        defined["policy_loss"](log_probs, advantages),
+        clipped_policy_loss(of_texts, of_texts.detach(), advantages, 0.2).mean(),  # RLOO's, in its first step
+    )
+    assert torch.allclose(*(torch.autograd.grad(each, log_probs)[0] for each in losses), atol=1e-6)
+    values = torch.rand(12, generator=random)
+    assert torch.allclose(
+        defined["value_loss"](values, returns), clipped_value_loss(values, values, returns, None).mean(), atol=1e-6
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LESSONS)
 def test_a_lesson_runs_and_its_claims_hold(name: str, tmp_path: Path) -> None:
