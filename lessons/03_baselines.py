@@ -327,7 +327,8 @@ weights.legend(loc="upper right")
 for name, curve in curves.items():
     smooth = np.convolve(np.pad(curve, 4, mode="edge"), np.full(9, 1 / 9), mode="valid")
     learning.plot(64 * np.arange(1, len(curve) + 1), smooth, color=COLOURS[name])
-    learning.text(64 * len(curve) + 40, smooth[-1], name, color=COLOURS[name], va="center")
+    beside = {"critic": "bottom", "others": "top"}.get(name, "center")
+    learning.text(64 * len(curve) + 40, smooth[-1], name, color=COLOURS[name], va=beside)
 learning.set(title="What comes of it", xlabel="texts", ylabel="share of right letters", ylim=(0, 1), xlim=(0, 4_700))
 keep(figure, "03-weights")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 
@@ -53,5 +54,39 @@ ANSWERS: Mapping[str, Mapping[int, Answers]] = {
             (lambda p, first, second: p * first + (1 - p) * second, lambda p, first, second: (first + second) / 2),
         ),
         3: Answers("abe", ("ab", "abef", "abde", "abc", "", 3)),
+    },
+    "04_credit": {
+        1: Answers(
+            lambda rewards, values, gamma: [
+                reward + gamma * after - before
+                for reward, before, after in zip(rewards, values, [*values[1:], 0.0], strict=True)
+            ],
+            (
+                lambda rewards, values, gamma: [reward - value for reward, value in zip(rewards, values, strict=True)],
+                lambda rewards, values, gamma: [
+                    reward + after - before
+                    for reward, before, after in zip(rewards, values, [*values[1:], 0.0], strict=True)
+                ],
+                lambda rewards, values, gamma: [
+                    reward + gamma * after - before
+                    for reward, before, after in zip(rewards, values, [*values[1:], values[-1]], strict=True)
+                ],
+            ),
+        ),
+        2: Answers((0.1 + 0.49**0.5) / 1.2, (0.5, 0.4, 1.0)),
+        3: Answers(
+            lambda potentials, gamma: [
+                gamma * after - before for before, after in zip(potentials, [*potentials[1:], 0.0], strict=True)
+            ],
+            (
+                lambda potentials, gamma: list(potentials),
+                lambda potentials, gamma: [
+                    gamma * after - before for before, after in pairwise(potentials)
+                ],
+                lambda potentials, gamma: [
+                    after - before for before, after in zip(potentials, [*potentials[1:], 0.0], strict=True)
+                ],
+            ),
+        ),
     },
 }
