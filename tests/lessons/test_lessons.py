@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import pytest
 import torch
 
@@ -92,6 +93,62 @@ def test_the_loss_of_lesson_2_is_that_of_the_library() -> None:
     library = sums_of_texts(tokens, texts, 5).mean()
     assert torch.allclose(loss, library, atol=1e-6)
     assert torch.allclose(*(torch.autograd.grad(each, log_probs)[0] for each in (loss, library)), atol=1e-6)
+
+
+def test_the_losses_of_lesson_3_are_those_of_the_library() -> None:
+    from textgym.agents.common.group_advantages import leave_one_out_advantages
+    from textgym.agents.common.losses import clipped_policy_loss, clipped_value_loss, sums_of_texts
+
+    defined, random = namespace("03_baselines"), torch.Generator().manual_seed(0)
+    returns = torch.rand(12, generator=random)
+    advantages = returns - defined["leave_one_out"](returns)
+    library = leave_one_out_advantages(returns.view(3, 4).double().numpy()).flatten()
+    assert torch.allclose(advantages.double(), torch.from_numpy(library), atol=1e-6)
+    log_probs = torch.randn(3, 12, generator=random).requires_grad_()
+    of_texts = sums_of_texts(log_probs.flatten(), torch.arange(12).repeat(3), 12)
+    losses = (
+        defined["policy_loss"](log_probs, advantages),
+        clipped_policy_loss(of_texts, of_texts.detach(), advantages, 0.2).mean(),  # RLOO's, in its first step
+    )
+    assert torch.allclose(*(torch.autograd.grad(each, log_probs)[0] for each in losses), atol=1e-6)
+    values = torch.rand(12, generator=random)
+    assert torch.allclose(
+        defined["value_loss"](values, returns), clipped_value_loss(values, values, returns, None).mean(), atol=1e-6
+    )
+
+
+def test_the_losses_and_values_of_lesson_4_are_those_of_the_library() -> None:
+    from textgym.agents.common import losses
+    from textgym.agents.common.value_losses import lambda_returns
+
+    defined, random = namespace("04_credit"), torch.Generator().manual_seed(0)
+    rewards, values, log_probs = torch.randn(3, 3, 5, generator=random)
+    dones = torch.tensor([0.0, 0.0, 1.0])[:, None].expand(3, 5)
+    for gamma, lam in ((1.0, 0.95), (0.9, 0.0), (0.7, 1.0)):
+        advantages = defined["generalized_advantages"](rewards, values, gamma, lam)
+        arrays = (each.double().numpy() for each in (rewards, values, dones))
+        library = losses.generalized_advantages(*arrays, torch.zeros(5).double().numpy(), gamma, lam)
+        assert torch.allclose(advantages.double(), torch.from_numpy(library), atol=1e-6)
+    to_go = defined["rewards_to_go"](rewards, 0.9)[:, 0]
+    assert torch.allclose(to_go, lambda_returns(rewards[:, 0], values[:, 0], dones[:, 0] > 0, 0.9, 1.0), atol=1e-6)
+    log_probs.requires_grad_()
+    tokens = losses.clipped_policy_loss(log_probs.flatten(), log_probs.detach().flatten(), advantages.flatten(), 0.2)
+    both = (
+        defined["policy_loss"](log_probs, advantages),
+        losses.sums_of_texts(tokens, torch.arange(5).repeat(3), 5).mean(),
+    )
+    assert torch.allclose(*(torch.autograd.grad(each, log_probs)[0] for each in both), atol=1e-6)
+
+
+def test_the_tree_of_lesson_4_has_the_optimal_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    defined = namespace("04_credit")
+    tree = defined["tree_of"](defined["DENSE"])
+    best = (tree.rewards == tree.rewards.max(dim=1, keepdim=True).values).double()  # every right letter
+    greedy = torch.distributions.Categorical(probs=best)
+    monkeypatch.setitem(defined["exact_values"].__globals__, "policy", lambda model, ids: greedy)
+    values = defined["exact_values"](None, tree, gamma=0.9)[1]
+    optimal = gym.make("TextSpell-v0").unwrapped.optimal_values(gamma=0.9)
+    assert torch.allclose(values.double(), torch.tensor([optimal[state] for state in optimal]).double(), atol=1e-6)
 
 
 def test_the_loss_of_lesson_8_is_that_of_the_library() -> None:
