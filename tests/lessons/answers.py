@@ -39,4 +39,27 @@ ANSWERS: Mapping[str, Mapping[int, Answers]] = {
         2: Answers(0.25, (0.5, 1)),
         3: Answers(lambda bonus: ((1 + 2 * bonus) / 4) ** 2, (lambda bonus: bonus**2, lambda bonus: 1 / 16)),
     },
+    "05_ppo": {
+        1: Answers(
+            lambda ratio, advantage, epsilon: (
+                0.0 if (ratio > 1 + epsilon if advantage > 0 else ratio < 1 - epsilon) else -advantage
+            ),
+            (
+                lambda ratio, advantage, epsilon: -advantage if abs(ratio - 1) <= epsilon else 0.0,
+                lambda ratio, advantage, epsilon: -advantage,
+                lambda ratio, advantage, epsilon: (
+                    0.0 if (ratio > 1.2 if advantage > 0 else ratio < 0.8) else -advantage
+                ),
+            ),
+        ),
+        2: Answers(22, (21, 49, 245)),
+        3: Answers(
+            lambda log_probs, old: (log_probs - old).sum(0).exp(),
+            (
+                lambda log_probs, old: (log_probs - old).exp().mean(0),
+                lambda log_probs, old: (log_probs - old).exp().sum(0),
+                lambda log_probs, old: (log_probs - old).exp().prod(),
+            ),
+        ),
+    },
 }

@@ -9,10 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import pytest
 import torch
 
+import textgym  # noqa: F401  # registers the environments
 from tests.lessons.answers import ANSWERS
+from textgym.models import load_language_model
 from textgym.teaching import Lesson, lessons_in, read_cells, read_lesson
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -92,6 +95,24 @@ def test_the_loss_of_lesson_2_is_that_of_the_library() -> None:
     library = sums_of_texts(tokens, texts, 5).mean()
     assert torch.allclose(loss, library, atol=1e-6)
     assert torch.allclose(*(torch.autograd.grad(each, log_probs)[0] for each in (loss, library)), atol=1e-6)
+
+
+def test_the_losses_of_lesson_5_are_those_of_the_library() -> None:
+    from textgym.agents.common.losses import clipped_policy_loss, normalize_advantages
+
+    random, defined = torch.Generator().manual_seed(0), namespace("05_ppo")
+    old, new, advantages = (torch.randn(20, generator=random) for _ in range(3))
+    new.requires_grad_()
+    for loss, clip_range in ((defined["clipped_loss"], 0.2), (defined["ratio_loss"], float("inf"))):
+        pair = loss(new, old, advantages), clipped_policy_loss(new, old, advantages, clip_range)
+        assert torch.allclose(*pair, atol=1e-6)
+        assert torch.allclose(*(torch.autograd.grad(each.mean(), new)[0] for each in pair), atol=1e-6)
+    envs = gym.make_vec("TextSpell-v0", 8, model="letters")
+    rollout, _ = defined["write"](load_language_model("letters"), envs, envs.reset(seed=0)[0])
+    assert rollout.tokens.shape == rollout.log_probs.shape == rollout.advantages.shape == (24,)
+    of_texts = rollout.advantages[:8]
+    assert torch.allclose(rollout.advantages, of_texts.repeat(3))
+    assert torch.allclose(of_texts, normalize_advantages(of_texts), atol=0.02)  # the same twice, but for the constant
 
 
 @pytest.mark.slow
