@@ -297,7 +297,7 @@ def claims() -> list[Claim]:
 
 
 def gain(before: list[Evaluation], after: list[Evaluation]) -> Interval:
-    """Return the mean difference of returns of the same prompts, with its 95 % interval; the three seeds are averaged."""
+    """Return the mean difference of returns of the same prompts, with its 95 % interval; the seeds are averaged."""
     rewards = [np.mean([each.measures.values["reward"] for each in group], axis=0) for group in (before, after)]
     return mean_interval(rewards[1] - rewards[0])
 
@@ -315,7 +315,7 @@ answer_1: Any = None
 
 
 def check_1(answer: Any) -> str:
-    """It is minus the advantage or 0. Find out on which side of 1 a token of either sign is clipped: one side, not two."""
+    """It is minus the advantage or 0. On which side of 1 is a token of either sign clipped? On one side, not on two."""
     for ratio, advantage in ((1.0, 2.0), (1.5, 2.0), (0.5, 2.0), (1.5, -2.0), (0.5, -2.0), (1.1, -1.0)):
         value = torch.tensor([ratio], requires_grad=True)
         clipped_loss(value.log(), torch.zeros(1), torch.tensor([advantage])).sum().backward()

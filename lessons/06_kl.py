@@ -27,6 +27,7 @@ from textgym.metrics import mean_interval
 from textgym.models import load_language_model
 from textgym.plots import blank_figure
 from textgym.teaching import Claim, begin, expect, keep
+from textgym.types import Interval
 
 lesson = begin(globals())
 
@@ -61,7 +62,8 @@ Judge = Callable[[str, str], float]
 # The *reference* $\pi_{\text{ref}}$ is the model that training starts from. How far a policy $\pi$ is from it is
 # measured by the Kullback-Leibler (KL) divergence, the mean log-ratio over texts $y$ that the policy itself writes:
 #
-# $$ \text{KL}(\pi \,\|\, \pi_{\text{ref}}) = \mathbb{E}_{y \sim \pi}\left[\log \frac{\pi(y)}{\pi_{\text{ref}}(y)}\right] $$
+# $$ \text{KL}(\pi \,\|\, \pi_{\text{ref}}) =
+# \mathbb{E}_{y \sim \pi}\left[\log \frac{\pi(y)}{\pi_{\text{ref}}(y)}\right] $$
 #
 # It is 0 for the reference itself and positive for all others. Its unit is the *nat*: 1 nat means that the texts of the
 # policy are, in geometric mean, $e = 2.7$ times as likely as they were. The objective with a penalty of strength
@@ -152,7 +154,7 @@ class Rollout(NamedTuple):
 
 
 def next_letters(model: Any, observations: Observations) -> Tensor:
-    """Return the log-probabilities of the six letters behind unfinished texts, which are padded on the right, (M, 6)."""
+    """Return the log-probabilities of the six letters behind unfinished texts, padded on the right, (M, 6)."""
     lengths = torch.from_numpy(observations["attention_mask"].sum(axis=1))
     ids = torch.from_numpy(observations["input_ids"])[:, : int(lengths.max())].long()
     logits = model.network(ids).logits[torch.arange(len(ids)), lengths.long() - 1]
@@ -223,7 +225,8 @@ class Place(NamedTuple):
         return cls(kl(log_probs, LOG_REF), (shares * REWARDS).sum(dim=1), (shares * TRUE).sum(dim=1))
 
     def __str__(self) -> str:
-        return f"KL {self.kl.mean():5.2f} nats per text, reward {self.reward.mean():.2f}, true score {self.true.mean():.2f}"
+        distance, reward, true = (float(each.mean()) for each in self)
+        return f"KL {distance:5.2f} nats per text, reward {reward:.2f}, true score {true:.2f}"
 
 
 def place_of(model: Any) -> Place:
@@ -237,14 +240,14 @@ print("start model:", Place.of(LOG_REF))
 # ## What do you expect?
 #
 # A right word without an a is worth 1; the text `aaa` is worth 1.5 or more for every word. The start model hardly
-# ever writes an a where none belongs. We train with $\beta$ = 1, 0.3, 0.1, 0.03 and 0. Write down:
+# ever writes an a where none belongs. We train with $\beta$ = 1, 0.3, 0.15, 0.05 and 0. Write down:
 #
 # 1. For which $\beta$ is the *reward* highest?
 # 2. For which is the *true score* highest? Does it rise at all?
 # 3. What will the model with $\beta = 0$ write for the prompt `bcd=`?
 
 # %% tags=["experiment"]
-BETAS = (1.0, 0.3, 0.1, 0.03, 0.0)
+BETAS = (1.0, 0.3, 0.15, 0.05, 0.0)
 models = {beta: train(0, with_hole, beta) for beta in BETAS}
 for beta, model in models.items():
     print(f"beta {beta:<4}: {place_of(model)}")
@@ -270,24 +273,24 @@ for beta, model in models.items():
     distance, reward = float(place.kl.mean()), float(place.reward.mean())
     axes.plot(distance, reward, "o", color="#0072b2", markersize=8)
     axes.plot(distance, float(place.true.mean()), "s", color="#d55e00", markersize=7)
-    axes.annotate(
-        f"β = {beta:g}: {likeliest}", (distance, reward), (6, -16), textcoords="offset points", fontsize=10
-    )
+    offset = (8, 4 if beta == 1 else -6)
+    axes.annotate(f"β = {beta:g}: {likeliest}", (distance, reward), offset, textcoords="offset points", va="top")
 axes.plot([], [], "o", color="#0072b2", label="reward of a trained model")
 axes.plot([], [], "s", color="#d55e00", label="its true score")
 axes.set(
     title=f"Reward and true score on the way from the reference; texts for the prompt {WORDS[shown]}=",
     xlabel="KL to the reference, nats per text",
     ylabel="mean of the 32 words",
-    ylim=(0, 1.75),
+    xlim=(-0.4, 13.5),
+    ylim=(0, 1.85),
 )
-axes.legend(loc="upper left", fontsize=9)
+axes.legend(loc=(0.62, 0.45), fontsize=9)
 keep(figure, "06-frontier")
 
 # %% [markdown]
 # Look at the two lines. The reward rises all the way. The true score rises with it at first, has its best place at a
-# few nats, and then falls below the start. Nothing in the reward tells where the turn is. The KL does not tell either,
-# but it is a budget that you can set.
+# few nats, and then falls back to where it began. Nothing in the reward tells where the turn is. The KL does not tell
+# either, but it is a budget that you can set.
 #
 # ## Two estimates of the same KL
 #
@@ -295,12 +298,12 @@ keep(figure, "06-frontier")
 
 
 # %%
-def estimate_of(model: Any, estimator: Callable[[Tensor, Tensor], Tensor]) -> tuple[float, float]:
-    """Return mean and standard deviation of an estimate of the KL of a text, the sum over its letters; in nats."""
+def estimate_of(model: Any, estimator: Callable[[Tensor, Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation of an estimate of the KL of one text, for each of the words, (W,); in nats."""
     log_probs = all_texts(model)
-    shares, estimates = log_probs.sum(dim=2).exp() / len(WORDS), estimator(log_probs, REF).sum(dim=2)
-    mean = (shares * estimates).sum()
-    return float(mean), float((shares * (estimates - mean) ** 2).sum().sqrt())
+    shares, estimates = log_probs.sum(dim=2).exp(), estimator(log_probs, REF).sum(dim=2)  # sums over letters
+    mean = (shares * estimates).sum(dim=1, keepdim=True)
+    return mean[:, 0], (shares * (estimates - mean) ** 2).sum(dim=1).sqrt()
 
 
 # %% tags=["experiment"]
@@ -308,13 +311,14 @@ for beta, model in models.items():
     print(f"beta {beta:<4}: exact KL {place_of(model).kl.mean():5.2f}", end="")
     for name, estimator in (("k1", k1), ("k3", k3)):
         mean, spread = estimate_of(model, estimator)
-        print(f"   {name} {mean:5.2f} +- {spread:.2f}", end="")
+        print(f"   {name} {mean.mean():5.2f} +- {spread.mean():6.2f}", end="")
     print()
 
 # %% [markdown]
-# Both are right on average. $k_1$ of a single text may be negative, and its noise is larger near the reference, where
-# most runs begin. That is why logs show $k_3$ too. As a *reward* use $k_1$: its expected gradient is that of the KL.
-# GRPO puts $k_3$ into the loss instead (lesson 10).
+# Both are right on average. Near the reference $k_3$ has less noise, and it is never negative. Far away it is the other
+# way round: a letter that the policy has nearly given up has a large $u$, and the rare text that contains it has an
+# enormous $k_3$. So look at both in a log. As a *reward* use $k_1$, which the closed form above belongs to. GRPO puts
+# $k_3$ into the loss instead (lesson 10).
 #
 # ## A failure on purpose
 #
@@ -331,18 +335,18 @@ def texts_of(model: Any, count: int = 8, seed: int = 0) -> list[tuple[str, str]]
 
 # %% tags=["experiment"]
 mended = train(0, right_letters, 0.0)
-for name, model in (("no leash", models[0.0]), ("beta 0.1", models[0.1]), ("mended reward, no leash", mended)):
+for name, model in (("no leash", models[0.0]), ("beta 0.15", models[0.15]), ("mended reward, no leash", mended)):
     print(f"{name}: {place_of(model)}")
     print("   ", ", ".join(f"{word} -> {text} ({with_hole(word, text):.2f})" for word, text in texts_of(model)))
 
 # %% [markdown]
 # The reward is the highest of all and the texts are worthless. A learning curve of the reward alone looks like a
-# success. *Read the texts*: nobody who has read three of them is deceived.
+# success. *Read the texts*: three of them are enough to see it.
 #
-# **The repair** comes in two kinds, both above. A *leash*, $\beta = 0.1$, stops before the hole pays: to write an a
-# where none belongs costs more KL than it earns. It also stops the honest part of the learning early. The *mended
-# reward* pays right letters only, and needs no leash. Mending is better where you have seen the hole. The leash is for
-# the holes that you have not seen.
+# **The repair** comes in two kinds, both above. A *leash*, $\beta = 0.15$, makes the policy pay for every letter that
+# the reference would hardly write, and an a where none belongs often costs more than it earns. It also stops the honest
+# part of the learning early. The *mended reward* pays right letters only, and needs no leash. Mending is better where
+# you have seen the hole. The leash is for the holes that you have not seen.
 #
 # ## What to remember
 #
@@ -359,21 +363,41 @@ for name, model in (("no leash", models[0.0]), ("beta 0.1", models[0.1]), ("mend
 
 # %%
 def claims() -> list[Claim]:
-    """A leash ends near the exact optimum; without one the true score is lost; near the reference k3 is less noisy."""
-    leashed = [train(seed, with_hole, 0.1) for seed in range(3)]
+    """A leash ends near the exact optimum; without one the true score is lost; k3 is less noisy near the reference."""
+    leashed = [train(seed, with_hole, 0.15) for seed in range(3)]
     free = [train(seed, with_hole, 0.0) for seed in range(3)]
-    on_leash, hacked = [place_of(model) for model in leashed], [place_of(model) for model in free]
-    best = Place.of(optimum(LOG_REF, REWARDS, 0.1))
-    missed = np.mean([(objective(best, 0.1) - objective(each, 0.1)).numpy() for each in on_leash], axis=0)
-    lost = np.mean([(kept.true - gone.true).numpy() for kept, gone in zip(on_leash, hacked, strict=True)], axis=0)
-    gained = np.mean([(gone.reward - kept.reward).numpy() for kept, gone in zip(on_leash, hacked, strict=True)], axis=0)
-    noise = [estimate_of(model, k3)[1] / estimate_of(model, k1)[1] for model in leashed]
+    near = [train(seed, with_hole, 1.0) for seed in range(3)]
+    best = Place.of(optimum(LOG_REF, REWARDS, 0.15))
+    pairs = list(zip([place_of(model) for model in leashed], [place_of(model) for model in free], strict=True))
     return [
-        Claim("With beta 0.1, exact optimum minus trained model in the objective:", mean_interval(missed), 0, 0.2),
-        Claim("Reward without a leash minus that with beta 0.1:", mean_interval(gained), above=0.1),
-        Claim("True score with beta 0.1 minus that without a leash:", mean_interval(lost), above=0.1),
-        Claim("With beta 0.1, standard deviation of k3 over that of k1:", mean_interval(noise), below=1),
+        Claim(
+            "With beta 0.15, exact optimum minus trained model in the objective:",
+            over_words([objective(best, 0.15) - objective(on_leash, 0.15) for on_leash, _ in pairs]),
+            below=0.25,
+        ),
+        Claim(
+            "Reward without a leash minus that with beta 0.15:",
+            over_words([hacked.reward - on_leash.reward for on_leash, hacked in pairs]),
+            above=0.2,
+        ),
+        Claim(
+            "True score with beta 0.15 minus that without a leash:",
+            over_words([on_leash.true - hacked.true for on_leash, hacked in pairs]),
+            above=0.1,
+        ),
+        Claim("Noise of k3 over that of k1 with beta 1:", over_words([noise(model) for model in near]), below=1),
+        Claim("The same without a leash:", over_words([noise(model) for model in free]), above=2),
     ]
+
+
+def over_words(of_seeds: list[Tensor]) -> Interval:
+    """Return the mean of numbers (W,) of the same words with its 95 % interval; the seeds are averaged."""
+    return mean_interval(torch.stack(of_seeds).mean(dim=0).double().numpy())
+
+
+def noise(model: Any) -> Tensor:
+    """Return the standard deviation of k3 of a text over that of k1, for each of the words, (W,)."""
+    return estimate_of(model, k3)[1] / estimate_of(model, k1)[1]
 
 
 def objective(place: Place, beta: float) -> Tensor:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 
 class Answers(NamedTuple):
     """A right answer, and wrong ones that a learner may well give."""
@@ -59,6 +61,54 @@ ANSWERS: Mapping[str, Mapping[int, Answers]] = {
                 lambda log_probs, old: (log_probs - old).exp().mean(0),
                 lambda log_probs, old: (log_probs - old).exp().sum(0),
                 lambda log_probs, old: (log_probs - old).exp().prod(),
+            ),
+        ),
+    },
+    "06_kl": {
+        1: Answers(
+            lambda reference, rewards, beta: (
+                reference * np.exp(rewards / beta) / (reference * np.exp(rewards / beta)).sum()
+            ),
+            (
+                lambda reference, rewards, beta: reference * np.exp(rewards / beta),
+                lambda reference, rewards, beta: (
+                    reference * np.exp(rewards * beta) / (reference * np.exp(rewards * beta)).sum()
+                ),
+                lambda reference, rewards, beta: np.exp(rewards / beta) / np.exp(rewards / beta).sum(),
+            ),
+        ),
+        2: Answers(
+            lambda log_pi, log_ref: (log_ref - log_pi).exp() - 1 - (log_ref - log_pi),
+            (
+                lambda log_pi, log_ref: (log_pi - log_ref).exp() - 1 - (log_pi - log_ref),
+                lambda log_pi, log_ref: log_pi - log_ref,
+                lambda log_pi, log_ref: 0.5 * (log_pi - log_ref) ** 2,
+            ),
+        ),
+        3: Answers(0.4551, (2.1972, 0.4343, 0.5)),
+    },
+    "10_one_budget": {
+        1: Answers(
+            lambda scores: [score - (sum(scores) - score) / (len(scores) - 1) for score in scores],
+            (
+                lambda scores: [score - sum(scores) / len(scores) for score in scores],
+                lambda scores: (np.array(scores) - np.mean(scores)) / (np.std(scores) + 1e-4),
+                lambda scores: [score - (sum(scores) - score) / len(scores) for score in scores],
+            ),
+        ),
+        2: Answers(0.6562, (0.6561, 0.0001, 0.3438)),
+        3: Answers(
+            lambda chosen, rejected, ref_chosen, ref_rejected, beta: np.log1p(
+                np.exp(-beta * (chosen - ref_chosen - rejected + ref_rejected))
+            ),
+            (
+                lambda chosen, rejected, ref_chosen, ref_rejected, beta: np.log1p(np.exp(-beta * (chosen - rejected))),
+                lambda chosen, rejected, ref_chosen, ref_rejected, beta: np.log1p(
+                    np.exp(beta * (chosen - ref_chosen - rejected + ref_rejected))
+                ),
+                lambda chosen, rejected, ref_chosen, ref_rejected, beta: np.log1p(
+                    np.exp(-(chosen - ref_chosen - rejected + ref_rejected))
+                ),
             ),
         ),
     },
