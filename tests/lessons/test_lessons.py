@@ -13,7 +13,9 @@ import gymnasium as gym
 import pytest
 import torch
 
+import textgym  # noqa: F401  # registers the environments
 from tests.lessons.answers import ANSWERS
+from textgym.models import load_language_model
 from textgym.teaching import Lesson, lessons_in, read_cells, read_lesson
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -93,6 +95,101 @@ def test_the_loss_of_lesson_2_is_that_of_the_library() -> None:
     library = sums_of_texts(tokens, texts, 5).mean()
     assert torch.allclose(loss, library, atol=1e-6)
     assert torch.allclose(*(torch.autograd.grad(each, log_probs)[0] for each in (loss, library)), atol=1e-6)
+
+
+def test_the_losses_of_lesson_5_are_those_of_the_library() -> None:
+    from textgym.agents.common.losses import clipped_policy_loss, normalize_advantages
+
+    random, defined = torch.Generator().manual_seed(0), namespace("05_ppo")
+    old, new, advantages = (torch.randn(20, generator=random) for _ in range(3))
+    new.requires_grad_()
+    for loss, clip_range in ((defined["clipped_loss"], 0.2), (defined["ratio_loss"], float("inf"))):
+        pair = loss(new, old, advantages), clipped_policy_loss(new, old, advantages, clip_range)
+        assert torch.allclose(*pair, atol=1e-6)
+        assert torch.allclose(*(torch.autograd.grad(each.mean(), new)[0] for each in pair), atol=1e-6)
+    envs = gym.make_vec("TextSpell-v0", 8, model="letters")
+    rollout, _ = defined["write"](load_language_model("letters"), envs, envs.reset(seed=0)[0])
+    assert rollout.tokens.shape == rollout.log_probs.shape == rollout.advantages.shape == (24,)
+    of_texts = rollout.advantages[:8]
+    assert torch.allclose(rollout.advantages, of_texts.repeat(3))
+    assert torch.allclose(of_texts, normalize_advantages(of_texts), atol=0.02)  # the same twice, but for the constant
+
+
+def test_the_estimates_and_the_optimum_of_lesson_6_are_those_of_the_library_and_of_the_closed_form() -> None:
+    from textgym.agents.common.losses import kl_estimates, kl_loss, normalize_advantages
+
+    random, defined = torch.Generator().manual_seed(0), namespace("06_kl")
+    policy, reference = (torch.randn(3, 5, generator=random) for _ in range(2))
+    estimates = kl_estimates(policy.numpy(), reference.numpy())
+    for name, library in (("k1", estimates.k1), ("k3", estimates.k3)):
+        assert torch.allclose(defined[name](policy, reference), torch.from_numpy(library), atol=1e-6)
+    policy.requires_grad_()
+    pair = defined["k3"](policy, reference).mean(), kl_loss(policy.flatten(), reference.flatten()).mean()
+    assert torch.allclose(*(torch.autograd.grad(each, policy)[0] for each in pair), atol=1e-6)
+    rewards, penalties = torch.arange(5.0), torch.from_numpy(estimates.k1).sum(0)
+    advantages = defined["advantages_of"](rewards, policy.detach(), reference, 0.1)
+    assert torch.allclose(advantages, normalize_advantages(rewards - 0.1 * penalties), atol=1e-6)
+    log_ref, paid = torch.tensor([[0.4, 0.3, 0.2, 0.1]]).log(), torch.tensor([[0.0, 0.25, 0.5, 1.0]])
+    for beta, divergence, reward in ((0.1, 2.2069761910, 0.9919591728), (1.0, 0.0573606105, 0.3843451682)):
+        best = defined["optimum"](log_ref, paid, beta)
+        assert defined["kl"](best, log_ref).item() == pytest.approx(divergence, abs=1e-5)
+        assert (best.exp() * paid).sum().item() == pytest.approx(reward, abs=1e-5)
+
+
+def test_the_list_of_all_texts_of_lesson_6_holds_what_its_policy_writes() -> None:
+    defined, model = namespace("06_kl"), load_language_model("letters")
+    assert torch.allclose(defined["LOG_REF"].exp().sum(1), torch.ones(32), atol=1e-5)
+    envs = gym.make_vec("TextSpell-v0", 4, model="letters", reward=defined["as_reward"](defined["with_hole"]))
+    observations, infos = envs.reset(seed=0)
+    words = [int(str(key).rpartition("/")[2]) for key in infos["task_key"]]
+    with torch.no_grad():
+        rollout, _ = defined["write"](model, envs, observations)
+        again = defined["token_log_probs"](model, rollout.observations, rollout.letters)
+    texts = (rollout.letters * torch.tensor([[36], [6], [1]])).sum(0)
+    assert torch.allclose(again, rollout.log_probs, atol=1e-5)
+    assert torch.allclose(defined["REF"][words, texts].T, rollout.log_probs, atol=1e-4)
+    assert torch.allclose(defined["REWARDS"][words, texts], rollout.rewards, atol=1e-6)
+
+
+def test_the_losses_of_lesson_10_are_those_of_the_library() -> None:
+    from textgym.agents.common import group_advantages as groups
+    from textgym.agents.common import losses, preference_losses
+
+    random, defined = torch.Generator().manual_seed(0), namespace("10_one_budget")
+    old, new, log_ref = (torch.randn(3, 8, generator=random) for _ in range(3))
+    scores, texts = torch.rand(2, 4, generator=random), torch.arange(8).repeat(3)
+    new.requires_grad_()
+    of_group = torch.from_numpy(groups.group_relative_advantages(scores.double().numpy())).float()
+    left_out = torch.from_numpy(groups.leave_one_out_advantages(scores.double().numpy())).float()
+    assert torch.allclose(defined["grpo_advantages"](scores), of_group, atol=1e-5)
+    assert torch.allclose(defined["rloo_advantages"](scores), left_out, atol=1e-6)
+    tokens, before, reference = new.flatten(), old.flatten(), log_ref.flatten()
+    surrogate = losses.clipped_policy_loss(tokens, before, of_group.flatten().repeat(3), 0.2)
+    grpo = losses.mean_of_texts(surrogate + 0.04 * losses.kl_loss(tokens, reference), texts, 8, "grpo", 3)
+    sums = [losses.sums_of_texts(each, texts, 8) for each in (tokens, before)]
+    rloo = losses.clipped_policy_loss(*sums, left_out.flatten(), 0.2).mean()
+    for ours, library in (
+        (defined["grpo_loss"](new, old, log_ref, scores, 0.04), grpo),
+        (defined["rloo_loss"](new, old, scores), rloo),
+        (defined["dpo_loss"](new[0], new[1], 0.1).sum(), preference_losses.dpo_loss(new[0], new[1], 0.1).sum()),
+        (
+            defined["clipped_loss"](tokens, before, reference).sum(),
+            losses.clipped_policy_loss(tokens, before, reference, 0.2).sum(),
+        ),
+    ):
+        assert torch.allclose(ours, library, atol=1e-5)
+        gradients = [torch.autograd.grad(each, new, retain_graph=True)[0] for each in (ours, library)]
+        assert torch.allclose(*gradients, atol=1e-5)
+
+
+def test_best_of_n_of_lesson_10_is_that_of_the_library() -> None:
+    from textgym.metrics.best_of_n import best_of_n_kl_bound
+
+    defined = namespace("10_one_budget")
+    assert [defined["best_of_n_kl"](n) for n in (1, 4, 16)] == pytest.approx(
+        [best_of_n_kl_bound(n) for n in (1, 4, 16)]
+    )
+    assert defined["best_of_n"](["ab", "ba", "aa"], [0.0, 1.0, 1.0]) == "ba"
 
 
 def test_the_losses_of_lesson_3_are_those_of_the_library() -> None:
