@@ -73,6 +73,7 @@ class AgentCommand(DefaultsCommand):
 
     target = "textgym.training.train_settings:TrainSettings"
     agent: str | None = None
+    _of_agent: Mapping[str, Any] = {}  # defaults of the agent, once arguments are read
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Add the agent's options before the arguments are read."""

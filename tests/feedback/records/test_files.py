@@ -59,6 +59,15 @@ def test_files_lose_nothing(tmp_path_factory: pytest.TempPathFactory, records: l
     path.read_text(encoding="utf-8")  # other programs can read it, too
 
 
+def test_a_packed_file_is_packed_and_the_same_each_time(tmp_path: Path) -> None:
+    for name in ("one.jsonl.gz", "two.jsonl.gz"):
+        write_records(tmp_path / name, [RECORD, RATING])
+    packed = (tmp_path / "one.jsonl.gz").read_bytes()
+    assert packed == (tmp_path / "two.jsonl.gz").read_bytes()
+    assert packed.startswith(b"\x1f\x8b")
+    assert read_records(tmp_path / "one.jsonl.gz") == [RECORD, RATING]
+
+
 def test_a_line_by_hand(tmp_path: Path) -> None:
     write_records(tmp_path / "r.jsonl", [RATING])
     assert json.loads((tmp_path / "r.jsonl").read_text()) == {

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import codecs
+import gzip
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import IO, cast
 
 from textgym import values
 from textgym.data.files import Problem, Row, open_bytes, read_file, suffix_of
@@ -24,13 +27,23 @@ _LONGEST_START = 100
 
 
 def write_lines(path: str | Path, rows: Iterable[Mapping[str, object]]) -> int:
-    """Write objects as JSON lines, and return how many; the file is replaced only after the new one is complete."""
+    """Write objects as JSON lines, packed if the name ends in ``.gz``, and return how many.
+
+    The file is replaced only after the new one is complete.
+    """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     count = 0
-    with replacing(Path(path)) as unfinished, open(unfinished, "wb") as lines:
+    with replacing(Path(path)) as unfinished, open(unfinished, "wb") as file, _packed(file, path) as lines:
         for count, row in enumerate(rows, start=1):  # noqa: B007  # counted for the return value
             lines.write(_encode(row) + b"\n")
     return count
+
+
+def _packed(file: IO[bytes], path: str | Path) -> AbstractContextManager[IO[bytes]]:
+    """Return what a file of this name is written through: the same lines give the same bytes."""
+    if Path(path).suffix.lower() != ".gz":
+        return nullcontext(file)
+    return cast(IO[bytes], gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0))
 
 
 def read_lines(path: str | Path) -> Iterator[tuple[str, JsonObject]]:
