@@ -104,6 +104,7 @@ def test_every_public_name_is_in_the_reference() -> None:
     [
         ("[PPO](ppo.md#usage)", "[PPO](ppo.md#usage)"),
         ("[ppo.md](ppo.md)", "[](ppo.md)"),
+        ("[ppo.md](ppo.md#usage)", "[](ppo.md#usage)"),
         ("[a task](../examples/own_task.py)", "[a task](generated/examples/own_task.md)"),
         ("[lesson](../lessons/05_ppo.py)", "[lesson](generated/lessons/05_ppo.ipynb)"),
         ("[read](../README.md), [all](../examples)", "[read](index.md), [all](generated/examples/index.md)"),
@@ -146,7 +147,7 @@ def test_the_navigation_is_that_of_the_start_page() -> None:
 def test_examples_are_shown_whole_with_their_docstrings() -> None:
     found = repository.example_pages(ROOT)
     text = found["examples/own_task.md"]
-    assert text.startswith("# ")
+    assert text.startswith("# Define a task of your own, and train the shipped model on it\n\nDefine a task")
     assert "```{literalinclude} ../../../examples/own_task.py" in text
     assert len(found) == len(list((ROOT / "examples").glob("*.py"))) + 1
 

@@ -18,6 +18,8 @@ GRAINS = {
     "episode": ("Whole texts", EpisodeTextEnv),
     "episode-vector": ("Whole texts, many copies", EpisodeTextVectorEnv),
 }
+_LISTED = ("task", "data", "training / validation / test", "gold", "default reward")
+"""Columns of the list of tasks; the page of a task has all."""
 _INTRODUCTION = """\
 Every task has two ids: at the token level an action is a token, at the episode level a text or an utterance. Both pay
 the same return for the same text. The pages of the tasks are their docstrings; scores of random tokens, start models
@@ -33,11 +35,12 @@ def environment_pages() -> Pages:
         headline, _, rest = docstring(env).partition("\n")
         text = f"# {title}\n\n{headline} The class is {{py:class}}`~{env.__module__}.{env.__qualname__}`.\n{rest}\n"
         pages[f"{FOLDER}/{name}.md"] = text
-    rows = [[f"[{env_id}]({env_id}.md)", *tasks_page.row_of(env_id)[1:]] for env_id in ids]
+    shown = [place for place, name in enumerate(tasks_page.HEADER) if name in _LISTED]
+    rows = [[f"[{env_id}]({env_id}.md)", *(tasks_page.row_of(env_id)[place] for place in shown)] for env_id in ids]
     grains = [f"* [{title}]({name}.md)" for name, (title, _) in GRAINS.items()]
     names = "\n".join([*ids, *GRAINS])
     pages[f"{FOLDER}/index.md"] = (
-        f"# Environments\n\n{_INTRODUCTION}\n{table(['id', *tasks_page.HEADER[1:]], rows)}\n\n"
+        f"# Environments\n\n{_INTRODUCTION}\n{table(['id', *_LISTED], rows)}\n\n"
         "## Kinds of environments\n\nSpaces, `info`, arguments and rendering are those of the kind:\n\n"
         + "\n".join(grains)
         + f"\n\n```{{toctree}}\n:hidden:\n\n{names}\n```\n"
@@ -68,7 +71,11 @@ def environment_page(env_id: str) -> str:
 
 
 def _of_earlier_version(task_class: type) -> str:
+<<<<<<< HEAD
     """Return the docstring of what a version is made of, without its headline; its own tells the difference."""
+=======
+    """Return the docstring of what a version is made of, without its headline."""
+>>>>>>> h/site
     earlier = next(base for base in task_class.__mro__ if "## Description" in docstring(base))
     return docstring(earlier).partition("\n\n")[2]
 

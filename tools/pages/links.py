@@ -59,7 +59,7 @@ def outside_code(text: str, change: Callable[[str], str]) -> str:
 def site_links(text: str, source: str, page: str) -> str:
     """Return a Markdown text with the links of the site.
 
-    A link that is called by the name of its page gets the page's title, which MyST puts in place of no text.
+    A link that is called by the name of its page gets the title there, which MyST puts in place of no text.
 
     Args:
         text: The text.
@@ -70,7 +70,7 @@ def site_links(text: str, source: str, page: str) -> str:
     def replace(link: re.Match[str]) -> str:
         file = os.path.normpath(PurePosixPath(source).parent / link["file"])
         target, anchor = page_of(file) or os.path.relpath(file, "docs"), link["anchor"] or ""
-        called = "" if link["text"] in (link["file"], file) and target.endswith(".md") and not anchor else link["text"]
+        called = "" if link["text"] in (link["file"], file) and target.endswith(".md") else link["text"]
         return f"[{called}]({os.path.relpath(target, PurePosixPath(page).parent)}{anchor})"
 
     # Links with code in their text are whole only together with it, so that code blocks alone are left out.

@@ -42,14 +42,15 @@ def example_pages(root: Path) -> Pages:
 
 
 def titled(docstring: str) -> tuple[str, str]:
-    r"""Return the first line of a script's docstring as a title, and the rest as Markdown.
+    r"""Return the beginning of the first line of a script's docstring as a title, and the rest as Markdown.
 
-    >>> titled("A task of your own.\\n\\nRun it.")
-    ('A task of your own', 'Run it.')
+    >>> titled("A task of your own: short.\n\nRun ``it``.")
+    ('A task of your own', 'A task of your own: short.\n\nRun `it`.')
     """
-    title, _, prose = docstring.partition("\n")
-    prose = re.sub(r"(?<!`)``([^`\n]+)``", r"`\1`", prose)
-    return title.strip().removesuffix("."), re.sub(r"^((?: {4}.*\n?)+)", r"\1", prose, flags=re.M).strip()
+    line, _, below = docstring.partition("\n")
+    title, colon, _ = line.partition(": ")
+    prose = docstring if colon else below
+    return title.strip().removesuffix("."), re.sub(r"(?<!`)``([^`\n]+)``", r"`\1`", prose).strip()
 
 
 def lesson_pages(root: Path) -> Pages:
