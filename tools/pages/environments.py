@@ -71,11 +71,7 @@ def environment_page(env_id: str) -> str:
 
 
 def _of_earlier_version(task_class: type) -> str:
-<<<<<<< HEAD
-    """Return the docstring of what a version is made of, without its headline; its own tells the difference."""
-=======
     """Return the docstring of what a version is made of, without its headline."""
->>>>>>> h/site
     earlier = next(base for base in task_class.__mro__ if "## Description" in docstring(base))
     return docstring(earlier).partition("\n\n")[2]
 
