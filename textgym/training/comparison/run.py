@@ -108,7 +108,7 @@ def read_comparison(path: str | Path) -> Comparison:
         shared = {name: value for name, value in stored.items() if name not in OWN}
         records = [read_record(file) for file in sorted((run.path / RUNS).glob("*.jsonl"))]
         return Comparison(None, shared, tuple(records))
-    stored = run.settings_of(COMMAND)
+    stored = dict(run.settings_of(COMMAND))
     shared = {name: value for name, value in stored.items() if name not in (*OWN, "seed")}
     return _comparison(run, {**shared, "splits": run.stored("splits", dict[str, object]())})
 
