@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any, NamedTuple
 
+import numpy as np
 from torch.nn.functional import logsigmoid
 
 
@@ -41,6 +43,99 @@ ANSWERS: Mapping[str, Mapping[int, Answers]] = {
         2: Answers(0.25, (0.5, 1)),
         3: Answers(lambda bonus: ((1 + 2 * bonus) / 4) ** 2, (lambda bonus: bonus**2, lambda bonus: 1 / 16)),
     },
+    "03_baselines": {
+        1: Answers(
+            lambda returns: (returns - returns.mean(1, keepdim=True)) * returns.shape[1] / (returns.shape[1] - 1),
+            (
+                lambda returns: returns - returns.mean(1, keepdim=True),
+                lambda returns: returns - returns.mean(),
+                lambda returns: (returns.sum(1, keepdim=True) - returns) / (returns.shape[1] - 1),
+            ),
+        ),
+        2: Answers(
+            lambda p, first, second: (1 - p) * first + p * second,
+            (lambda p, first, second: p * first + (1 - p) * second, lambda p, first, second: (first + second) / 2),
+        ),
+        3: Answers("abe", ("ab", "abef", "abde", "abc", "", 3)),
+    },
+    "04_credit": {
+        1: Answers(
+            lambda rewards, values, gamma: [
+                reward + gamma * after - before
+                for reward, before, after in zip(rewards, values, [*values[1:], 0.0], strict=True)
+            ],
+            (
+                lambda rewards, values, gamma: [reward - value for reward, value in zip(rewards, values, strict=True)],
+                lambda rewards, values, gamma: [
+                    reward + after - before
+                    for reward, before, after in zip(rewards, values, [*values[1:], 0.0], strict=True)
+                ],
+                lambda rewards, values, gamma: [
+                    reward + gamma * after - before
+                    for reward, before, after in zip(rewards, values, [*values[1:], values[-1]], strict=True)
+                ],
+            ),
+        ),
+        2: Answers((0.1 + 0.49**0.5) / 1.2, (0.5, 0.4, 1.0)),
+        3: Answers(
+            lambda potentials, gamma: [
+                gamma * after - before for before, after in zip(potentials, [*potentials[1:], 0.0], strict=True)
+            ],
+            (
+                lambda potentials, gamma: list(potentials),
+                lambda potentials, gamma: [gamma * after - before for before, after in pairwise(potentials)],
+                lambda potentials, gamma: [
+                    after - before for before, after in zip(potentials, [*potentials[1:], 0.0], strict=True)
+                ],
+            ),
+        ),
+    },
+    "05_ppo": {
+        1: Answers(
+            lambda ratio, advantage, epsilon: (
+                0.0 if (ratio > 1 + epsilon if advantage > 0 else ratio < 1 - epsilon) else -advantage
+            ),
+            (
+                lambda ratio, advantage, epsilon: -advantage if abs(ratio - 1) <= epsilon else 0.0,
+                lambda ratio, advantage, epsilon: -advantage,
+                lambda ratio, advantage, epsilon: (
+                    0.0 if (ratio > 1.2 if advantage > 0 else ratio < 0.8) else -advantage
+                ),
+            ),
+        ),
+        2: Answers(22, (21, 49, 245)),
+        3: Answers(
+            lambda log_probs, old: (log_probs - old).sum(0).exp(),
+            (
+                lambda log_probs, old: (log_probs - old).exp().mean(0),
+                lambda log_probs, old: (log_probs - old).exp().sum(0),
+                lambda log_probs, old: (log_probs - old).exp().prod(),
+            ),
+        ),
+    },
+    "06_kl": {
+        1: Answers(
+            lambda reference, rewards, beta: (
+                reference * np.exp(rewards / beta) / (reference * np.exp(rewards / beta)).sum()
+            ),
+            (
+                lambda reference, rewards, beta: reference * np.exp(rewards / beta),
+                lambda reference, rewards, beta: (
+                    reference * np.exp(rewards * beta) / (reference * np.exp(rewards * beta)).sum()
+                ),
+                lambda reference, rewards, beta: np.exp(rewards / beta) / np.exp(rewards / beta).sum(),
+            ),
+        ),
+        2: Answers(
+            lambda log_pi, log_ref: (log_ref - log_pi).exp() - 1 - (log_ref - log_pi),
+            (
+                lambda log_pi, log_ref: (log_pi - log_ref).exp() - 1 - (log_pi - log_ref),
+                lambda log_pi, log_ref: log_pi - log_ref,
+                lambda log_pi, log_ref: 0.5 * (log_pi - log_ref) ** 2,
+            ),
+        ),
+        3: Answers(0.4551, (2.1972, 0.4343, 0.5)),
+    },
     "08_human_feedback": {
         1: Answers(
             lambda a, b, label: -(label * logsigmoid(a - b) + (1 - label) * logsigmoid(b - a)).mean(),
@@ -52,6 +147,31 @@ ANSWERS: Mapping[str, Mapping[int, Answers]] = {
             (
                 lambda clicks, propensities: float(clicks.mean()),
                 lambda clicks, propensities: float((clicks / propensities).sum() / (1 / propensities).sum()),
+            ),
+        ),
+    },
+    "10_one_budget": {
+        1: Answers(
+            lambda scores: [score - (sum(scores) - score) / (len(scores) - 1) for score in scores],
+            (
+                lambda scores: [score - sum(scores) / len(scores) for score in scores],
+                lambda scores: (np.array(scores) - np.mean(scores)) / (np.std(scores) + 1e-4),
+                lambda scores: [score - (sum(scores) - score) / len(scores) for score in scores],
+            ),
+        ),
+        2: Answers(0.6562, (0.6561, 0.0001, 0.3438)),
+        3: Answers(
+            lambda chosen, rejected, ref_chosen, ref_rejected, beta: np.log1p(
+                np.exp(-beta * (chosen - ref_chosen - rejected + ref_rejected))
+            ),
+            (
+                lambda chosen, rejected, ref_chosen, ref_rejected, beta: np.log1p(np.exp(-beta * (chosen - rejected))),
+                lambda chosen, rejected, ref_chosen, ref_rejected, beta: np.log1p(
+                    np.exp(beta * (chosen - ref_chosen - rejected + ref_rejected))
+                ),
+                lambda chosen, rejected, ref_chosen, ref_rejected, beta: np.log1p(
+                    np.exp(-(chosen - ref_chosen - rejected + ref_rejected))
+                ),
             ),
         ),
     },

@@ -9,10 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import pytest
 import torch
 
+import textgym  # noqa: F401  # registers the environments
 from tests.lessons.answers import ANSWERS
+from textgym.models import load_language_model
 from textgym.teaching import Lesson, lessons_in, read_cells, read_lesson
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -92,6 +95,157 @@ def test_the_loss_of_lesson_2_is_that_of_the_library() -> None:
     library = sums_of_texts(tokens, texts, 5).mean()
     assert torch.allclose(loss, library, atol=1e-6)
     assert torch.allclose(*(torch.autograd.grad(each, log_probs)[0] for each in (loss, library)), atol=1e-6)
+
+
+def test_the_losses_of_lesson_5_are_those_of_the_library() -> None:
+    from textgym.agents.common.losses import clipped_policy_loss, normalize_advantages
+
+    random, defined = torch.Generator().manual_seed(0), namespace("05_ppo")
+    old, new, advantages = (torch.randn(20, generator=random) for _ in range(3))
+    new.requires_grad_()
+    for loss, clip_range in ((defined["clipped_loss"], 0.2), (defined["ratio_loss"], float("inf"))):
+        pair = loss(new, old, advantages), clipped_policy_loss(new, old, advantages, clip_range)
+        assert torch.allclose(*pair, atol=1e-6)
+        assert torch.allclose(*(torch.autograd.grad(each.mean(), new)[0] for each in pair), atol=1e-6)
+    envs = gym.make_vec("TextSpell-v0", 8, model="letters")
+    rollout, _ = defined["write"](load_language_model("letters"), envs, envs.reset(seed=0)[0])
+    assert rollout.tokens.shape == rollout.log_probs.shape == rollout.advantages.shape == (24,)
+    of_texts = rollout.advantages[:8]
+    assert torch.allclose(rollout.advantages, of_texts.repeat(3))
+    assert torch.allclose(of_texts, normalize_advantages(of_texts), atol=0.02)  # the same twice, but for the constant
+
+
+def test_the_estimates_and_the_optimum_of_lesson_6_are_those_of_the_library_and_of_the_closed_form() -> None:
+    from textgym.agents.common.losses import kl_estimates, kl_loss, normalize_advantages
+
+    random, defined = torch.Generator().manual_seed(0), namespace("06_kl")
+    policy, reference = (torch.randn(3, 5, generator=random) for _ in range(2))
+    estimates = kl_estimates(policy.numpy(), reference.numpy())
+    for name, library in (("k1", estimates.k1), ("k3", estimates.k3)):
+        assert torch.allclose(defined[name](policy, reference), torch.from_numpy(library), atol=1e-6)
+    policy.requires_grad_()
+    pair = defined["k3"](policy, reference).mean(), kl_loss(policy.flatten(), reference.flatten()).mean()
+    assert torch.allclose(*(torch.autograd.grad(each, policy)[0] for each in pair), atol=1e-6)
+    rewards, penalties = torch.arange(5.0), torch.from_numpy(estimates.k1).sum(0)
+    advantages = defined["advantages_of"](rewards, policy.detach(), reference, 0.1)
+    assert torch.allclose(advantages, normalize_advantages(rewards - 0.1 * penalties), atol=1e-6)
+    log_ref, paid = torch.tensor([[0.4, 0.3, 0.2, 0.1]]).log(), torch.tensor([[0.0, 0.25, 0.5, 1.0]])
+    for beta, divergence, reward in ((0.1, 2.2069761910, 0.9919591728), (1.0, 0.0573606105, 0.3843451682)):
+        best = defined["optimum"](log_ref, paid, beta)
+        assert defined["kl"](best, log_ref).item() == pytest.approx(divergence, abs=1e-5)
+        assert (best.exp() * paid).sum().item() == pytest.approx(reward, abs=1e-5)
+
+
+def test_the_list_of_all_texts_of_lesson_6_holds_what_its_policy_writes() -> None:
+    defined, model = namespace("06_kl"), load_language_model("letters")
+    assert torch.allclose(defined["LOG_REF"].exp().sum(1), torch.ones(32), atol=1e-5)
+    envs = gym.make_vec("TextSpell-v0", 4, model="letters", reward=defined["as_reward"](defined["with_hole"]))
+    observations, infos = envs.reset(seed=0)
+    words = [int(str(key).rpartition("/")[2]) for key in infos["task_key"]]
+    with torch.no_grad():
+        rollout, _ = defined["write"](model, envs, observations)
+        again = defined["token_log_probs"](model, rollout.observations, rollout.letters)
+    texts = (rollout.letters * torch.tensor([[36], [6], [1]])).sum(0)
+    assert torch.allclose(again, rollout.log_probs, atol=1e-5)
+    assert torch.allclose(defined["REF"][words, texts].T, rollout.log_probs, atol=1e-4)
+    assert torch.allclose(defined["REWARDS"][words, texts], rollout.rewards, atol=1e-6)
+
+
+def test_the_losses_of_lesson_10_are_those_of_the_library() -> None:
+    from textgym.agents.common import group_advantages as groups
+    from textgym.agents.common import losses, preference_losses
+
+    random, defined = torch.Generator().manual_seed(0), namespace("10_one_budget")
+    old, new, log_ref = (torch.randn(3, 8, generator=random) for _ in range(3))
+    scores, texts = torch.rand(2, 4, generator=random), torch.arange(8).repeat(3)
+    new.requires_grad_()
+    of_group = torch.from_numpy(groups.group_relative_advantages(scores.double().numpy())).float()
+    left_out = torch.from_numpy(groups.leave_one_out_advantages(scores.double().numpy())).float()
+    assert torch.allclose(defined["grpo_advantages"](scores), of_group, atol=1e-5)
+    assert torch.allclose(defined["rloo_advantages"](scores), left_out, atol=1e-6)
+    tokens, before, reference = new.flatten(), old.flatten(), log_ref.flatten()
+    surrogate = losses.clipped_policy_loss(tokens, before, of_group.flatten().repeat(3), 0.2)
+    grpo = losses.mean_of_texts(surrogate + 0.04 * losses.kl_loss(tokens, reference), texts, 8, "grpo", 3)
+    sums = [losses.sums_of_texts(each, texts, 8) for each in (tokens, before)]
+    rloo = losses.clipped_policy_loss(*sums, left_out.flatten(), 0.2).mean()
+    for ours, library in (
+        (defined["grpo_loss"](new, old, log_ref, scores, 0.04), grpo),
+        (defined["rloo_loss"](new, old, scores), rloo),
+        (defined["dpo_loss"](new[0], new[1], 0.1).sum(), preference_losses.dpo_loss(new[0], new[1], 0.1).sum()),
+        (
+            defined["clipped_loss"](tokens, before, reference).sum(),
+            losses.clipped_policy_loss(tokens, before, reference, 0.2).sum(),
+        ),
+    ):
+        assert torch.allclose(ours, library, atol=1e-5)
+        gradients = [torch.autograd.grad(each, new, retain_graph=True)[0] for each in (ours, library)]
+        assert torch.allclose(*gradients, atol=1e-5)
+
+
+def test_best_of_n_of_lesson_10_is_that_of_the_library() -> None:
+    from textgym.metrics.best_of_n import best_of_n_kl_bound
+
+    defined = namespace("10_one_budget")
+    assert [defined["best_of_n_kl"](n) for n in (1, 4, 16)] == pytest.approx(
+        [best_of_n_kl_bound(n) for n in (1, 4, 16)]
+    )
+    assert defined["best_of_n"](["ab", "ba", "aa"], [0.0, 1.0, 1.0]) == "ba"
+
+
+def test_the_losses_of_lesson_3_are_those_of_the_library() -> None:
+    from textgym.agents.common.group_advantages import leave_one_out_advantages
+    from textgym.agents.common.losses import clipped_policy_loss, clipped_value_loss, sums_of_texts
+
+    defined, random = namespace("03_baselines"), torch.Generator().manual_seed(0)
+    returns = torch.rand(12, generator=random)
+    advantages = returns - defined["leave_one_out"](returns)
+    library = leave_one_out_advantages(returns.view(3, 4).double().numpy()).flatten()
+    assert torch.allclose(advantages.double(), torch.from_numpy(library), atol=1e-6)
+    log_probs = torch.randn(3, 12, generator=random).requires_grad_()
+    of_texts = sums_of_texts(log_probs.flatten(), torch.arange(12).repeat(3), 12)
+    losses = (
+        defined["policy_loss"](log_probs, advantages),
+        clipped_policy_loss(of_texts, of_texts.detach(), advantages, 0.2).mean(),  # RLOO's, in its first step
+    )
+    assert torch.allclose(*(torch.autograd.grad(each, log_probs)[0] for each in losses), atol=1e-6)
+    values = torch.rand(12, generator=random)
+    assert torch.allclose(
+        defined["value_loss"](values, returns), clipped_value_loss(values, values, returns, None).mean(), atol=1e-6
+    )
+
+
+def test_the_losses_and_values_of_lesson_4_are_those_of_the_library() -> None:
+    from textgym.agents.common import losses
+    from textgym.agents.common.value_losses import lambda_returns
+
+    defined, random = namespace("04_credit"), torch.Generator().manual_seed(0)
+    rewards, values, log_probs = torch.randn(3, 3, 5, generator=random)
+    dones = torch.tensor([0.0, 0.0, 1.0])[:, None].expand(3, 5)
+    for gamma, lam in ((1.0, 0.95), (0.9, 0.0), (0.7, 1.0)):
+        advantages = defined["generalized_advantages"](rewards, values, gamma, lam)
+        arrays = (each.double().numpy() for each in (rewards, values, dones))
+        library = losses.generalized_advantages(*arrays, torch.zeros(5).double().numpy(), gamma, lam)
+        assert torch.allclose(advantages.double(), torch.from_numpy(library), atol=1e-6)
+    to_go = defined["rewards_to_go"](rewards, 0.9)[:, 0]
+    assert torch.allclose(to_go, lambda_returns(rewards[:, 0], values[:, 0], dones[:, 0] > 0, 0.9, 1.0), atol=1e-6)
+    log_probs.requires_grad_()
+    tokens = losses.clipped_policy_loss(log_probs.flatten(), log_probs.detach().flatten(), advantages.flatten(), 0.2)
+    both = (
+        defined["policy_loss"](log_probs, advantages),
+        losses.sums_of_texts(tokens, torch.arange(5).repeat(3), 5).mean(),
+    )
+    assert torch.allclose(*(torch.autograd.grad(each, log_probs)[0] for each in both), atol=1e-6)
+
+
+def test_the_tree_of_lesson_4_has_the_optimal_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    defined = namespace("04_credit")
+    tree = defined["tree_of"](defined["DENSE"])
+    best = (tree.rewards == tree.rewards.max(dim=1, keepdim=True).values).double()  # every right letter
+    greedy = torch.distributions.Categorical(probs=best)
+    monkeypatch.setitem(defined["exact_values"].__globals__, "policy", lambda model, ids: greedy)
+    values = defined["exact_values"](None, tree, gamma=0.9)[1]
+    optimal = gym.make("TextSpell-v0").unwrapped.optimal_values(gamma=0.9)
+    assert torch.allclose(values.double(), torch.tensor([optimal[state] for state in optimal]).double(), atol=1e-6)
 
 
 def test_the_loss_of_lesson_8_is_that_of_the_library() -> None:
