@@ -437,9 +437,9 @@ for name, world in (
     ("vowels as a potential", VOWELS),
     ("letters as a potential", SHARES),
 ):
-    model = train(0, world, "to go")
+    model = train(0, world, "critic", lam=0.3)
     print(f"{name:22}: {changed(world):4.0%}; after training {measured(model, WORD).mean():.2f} of the words are right")
-print(f"{'no help':22}:   0%; after training {measured(train(0, WORD, 'to go'), WORD).mean():.2f}")
+print(f"{'no help':22}:   0%; after training {measured(train(0, WORD, 'critic', lam=0.3), WORD).mean():.2f}")
 
 # %% [markdown]
 # The bonus is learned, and the words are not: `aaa` is worth 1.5 points, most words less. Whoever pays for what *often
@@ -454,9 +454,12 @@ print(f"{'no help':22}:   0%; after training {measured(train(0, WORD, 'to go'), 
 # where $s'$ is the text with the token, and $\Phi = 0$ for the empty text and for every finished text. The differences
 # of a text add up to 0: what was paid for vowels is taken back at the end. The value of every letter in $s$ changes by
 # the same number $-\Phi(s)$, so that their order stays, whatever $\Phi$ is (Ng, Harada and Russell, 1999). A foolish
-# potential costs time. A good one, such as the share of right letters so far, tells after each letter what would be
-# known at the end only. In this package it is `Shaped(reward, potential, gamma)`, and the dense reward of `TextSpell-v0`
-# is the case in which the reward is its own potential.
+# potential costs time at worst. A good one, such as the share of right letters so far, tells after each letter what
+# would be known at the end only. It helps those who listen to the next reward, with $\lambda$ below 1. With the
+# reward-to-go it is no more than a baseline: the differences from $s$ on add up to $-\Phi(s)$, whatever is written.
+#
+# In this package it is `Shaped(reward, potential, gamma)`. The dense reward of `TextSpell-v0` is the case in which the
+# reward is its own potential.
 #
 # ## What to remember
 #
@@ -485,7 +488,7 @@ def claims() -> list[Claim]:
         return np.array([each.agreement(name, lam) for each in found])
 
     after = {
-        name: [train(seed, world, "to go") for seed in seeds]
+        name: [train(seed, world, "critic", lam=0.3) for seed in seeds]
         for name, world in (("bonus", BONUS), ("potential", SHARES))
     }
     plain = [train(seed, TERMINAL, "text", updates=30) for seed in seeds]

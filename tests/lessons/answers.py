@@ -80,12 +80,31 @@ ANSWERS: Mapping[str, Mapping[int, Answers]] = {
             ],
             (
                 lambda potentials, gamma: list(potentials),
-                lambda potentials, gamma: [
-                    gamma * after - before for before, after in pairwise(potentials)
-                ],
+                lambda potentials, gamma: [gamma * after - before for before, after in pairwise(potentials)],
                 lambda potentials, gamma: [
                     after - before for before, after in zip(potentials, [*potentials[1:], 0.0], strict=True)
                 ],
+            ),
+        ),
+    },
+    "07_values": {
+        1: Answers(
+            lambda reward, following, epsilon, gamma: (
+                reward + gamma * (epsilon * sum(following) / len(following) + (1 - epsilon) * max(following))
+            ),
+            (
+                lambda reward, following, epsilon, gamma: reward + gamma * max(following),
+                lambda reward, following, epsilon, gamma: reward + gamma * sum(following) / len(following),
+                lambda reward, following, epsilon, gamma: reward + gamma * (1 - epsilon) * max(following),
+            ),
+        ),
+        2: Answers(0.72, (0.9, 0.63, 0.8, 0.81)),
+        3: Answers(
+            lambda first, second: second[first.index(max(first))],
+            (
+                lambda first, second: max(second),
+                lambda first, second: max(first),
+                lambda first, second: first[second.index(max(second))],
             ),
         ),
     },

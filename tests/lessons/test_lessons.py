@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import pytest
 import torch
 
@@ -149,6 +150,27 @@ def test_the_tree_of_lesson_4_has_the_optimal_values(monkeypatch: pytest.MonkeyP
     values = defined["exact_values"](None, tree, gamma=0.9)[1]
     optimal = gym.make("TextSpell-v0").unwrapped.optimal_values(gamma=0.9)
     assert torch.allclose(values.double(), torch.tensor([optimal[state] for state in optimal]).double(), atol=1e-6)
+
+
+def test_the_updates_of_lesson_7_are_those_of_the_library() -> None:
+    from textgym.agents import SARSA, QLearning
+    from textgym.agents.common import exploration
+    from textgym.agents.common.value_losses import td_targets
+
+    defined = namespace("07_values")
+    rows = np.array([[0.0, 0.9, 0.3], [0.5, 0.5, -1.0], [0.0, 0.0, 0.0]])
+    for row in rows:
+        for rate in (0.3, 1.0):
+            for name in ("epsilon_greedy", "softmax"):
+                library = getattr(exploration, name)(row[None], rate)[0]
+                np.testing.assert_allclose(defined[name](row, rate), library, atol=1e-12)
+    rewards, letters, probabilities = np.array([1.0, 0.0, 0.5]), np.array([2, 1, 0]), np.full((3, 3), 1 / 3)
+    for rule, agent in (("q", QLearning()), ("sarsa", SARSA())):
+        following = torch.from_numpy(agent.values_after(rows, letters, probabilities))
+        library = td_targets(torch.from_numpy(rewards), following, 0.9).numpy()
+        found = [defined["target"](rule, *each, False) for each in zip(rewards, rows, letters, strict=True)]
+        np.testing.assert_allclose(found, library, atol=1e-12)
+        assert defined["target"](rule, 1.0, rows[0], 0, True) == 1.0
 
 
 @pytest.mark.slow
