@@ -401,8 +401,8 @@ def claims() -> list[Claim]:
     ratios = {name: [each.variance("mean") / each.variance(name) for each in found] for name in ("others", "critic")}
     left = np.concatenate([each.share("reads the text") for each in found])
     return [
-        Claim("Variance with the mean over that with leave-one-out:", mean_interval(ratios["others"]), above=4),
-        Claim("Variance with the mean over that with a critic:", mean_interval(ratios["critic"]), above=4),
+        Claim("Variance with the mean over that with leave-one-out:", mean_interval(ratios["others"]), above=3),
+        Claim("Variance with the mean over that with a critic:", mean_interval(ratios["critic"]), above=3),
         Claim("Right letters, leave-one-out minus mean:", gain(after["mean"], after["others"]), above=0.05),
         Claim("Right letters, critic minus mean:", gain(after["mean"], after["critic"]), above=0.05),
         Claim("Share of the gradient that a critic of the text leaves:", mean_interval(left), above=-0.3, below=0.3),
