@@ -115,15 +115,15 @@ class Critic(nn.Module):
 #
 # $$ G_t = \sum_{k=t}^{T-1} \gamma^{k-t} r_k $$
 #
-# $T$ is the number of tokens, $r_k$ the reward of token $k$, $\gamma$ the discount. The next step asks how much *better*
-# the token was than expected. The *value* $V^\pi(s)$ is the expected reward-to-go of the policy $\pi$ behind the text
-# so far $s$, and $Q^\pi(s, a)$ that with the token $a$ behind it. The advantage is their difference,
+# $T$ is the number of tokens, $r_k$ the reward of token $k$, $\gamma$ the discount. The next step asks how much
+# *better* the token was than expected. The *value* $V^\pi(s)$ is the expected reward-to-go of the policy $\pi$ behind
+# the text so far $s$, and $Q^\pi(s, a)$ that with the token $a$ behind it. The advantage is their difference,
 #
 # $$ A^\pi(s, a) = Q^\pi(s, a) - V^\pi(s), $$
 #
-# and this is the answer to our question: the credit of a token. A critic $V$ estimates $V^\pi$. With it, one step gives
-# an estimate of the advantage, the *temporal-difference error* $\delta_t$, and GAE adds up those of later steps, each
-# multiplied by another $\gamma \lambda$:
+# and this is the answer to our question: the credit of a token. A critic $V$ estimates $V^\pi$. With it, one step
+# gives an estimate of the advantage, the *temporal-difference error* $\delta_t$, and GAE adds up those of later
+# steps, each multiplied by another $\gamma \lambda$:
 #
 # $$ \delta_t = r_t + \gamma V(s_{t+1}) - V(s_t), \qquad
 #    \hat A_t = \sum_{k=t}^{T-1} (\gamma \lambda)^{k-t} \delta_k $$
@@ -240,19 +240,18 @@ def of_words(tree: Tree, values: Tensor) -> Tensor:
     return values[(tree.ids > 0).sum(dim=1) == PROMPT]
 
 
-def measured(model: Any, world: dict[str, Any]) -> np.ndarray:
+def measured(model: Any, tree: Tree) -> np.ndarray:
     """Return the expected return of each of the 32 training words, (32,), exactly."""
-    tree = tree_of(world)
     return of_words(tree, exact_values(model, tree)[1]).numpy()
 
 
 # %% [markdown]
 # ## How right is a credit?
 #
-# We take the start model and 512 texts with terminal rewards. The exact advantage of every letter comes from the tree.
-# An estimate is as good as its correlation with it: 1 is the exact credit, up to a factor, and 0 is chance. We measure
-# it for first, second and third letters apart, and take the mean. We do so for every $\lambda$, and for critics that have
-# learned from no texts, from few, and from many.
+# We take the start model and 512 texts with terminal rewards. The exact advantage of every letter comes from the
+# tree. An estimate is as good as its correlation with it: 1 is the exact credit, up to a factor, and 0 is chance. We
+# measure it for first, second and third letters apart, and take the mean. We do so for every $\lambda$, and for
+# critics that have learned from no texts, from few, and from many.
 
 
 # %%
@@ -367,10 +366,11 @@ all_of_them.legend(loc="lower right")
 keep(figure, "04-credit")
 
 # %% [markdown]
-# The return gives the wrong letter as much as the right ones. The reward-to-go blames the wrong letter, and is still
-# noisy for the first, which must answer for all that follows. GAE with a critic gets nearly the exact numbers, from a
-# reward that came at the end only. Look at the exact row: a right letter earns about what it adds to the expected
-# return.
+# The return gives the wrong letter as much as the right ones. The reward-to-go gives it less than 0, and still gives
+# the first letter what the second one earned. GAE with a critic comes near to the exact numbers, from a reward that
+# is paid at the end only. Now look at the exact row. The first letter is right, and earns nothing. The start model
+# writes this d with probability 0.98, so that it was expected, and paid for by $V$. The second letter is right too,
+# and had probability 0.09. *It earned the points.* Credit is what was better than expected.
 #
 # On the right, trust must be earned. Without a critic $\lambda = 0$ gives the first two letters nothing. A critic of a
 # few texts is best corrected by what was really paid, with a $\lambda$ near 1. A good critic is worth more than the
@@ -383,20 +383,21 @@ keep(figure, "04-credit")
 # $\gamma$.
 
 # %% tags=["experiment"]
-start = measured(load_language_model("letters"), DENSE).mean()
+letters_tree = tree_of(DENSE)
+start = measured(load_language_model("letters"), letters_tree).mean()
 for name, world, credit in (
     ("terminal, return of the text", TERMINAL, "text"),
     ("terminal, GAE with a critic", TERMINAL, "critic"),
     ("dense, rewards-to-go", DENSE, "to go"),
 ):
-    print(f"{name:28} {start:.2f} -> {measured(train(0, world, credit), DENSE).mean():.2f}")
+    print(f"{name:28} {start:.2f} -> {measured(train(0, world, credit), letters_tree).mean():.2f}")
 
 # %% [markdown]
 # ## A failure on purpose
 #
 # Now only the whole word is paid: 1 if it is right, else 0. The start model writes 1 word in 25, so that there is
-# little to learn from. A teacher wants to help, and remembers that words have vowels: half a point for every vowel. Of our four
-# letters, a is one.
+# little to learn from. A teacher wants to help, and remembers that words have vowels: half a point for every vowel.
+# Of our four letters, a is one.
 
 
 # %%
@@ -423,40 +424,40 @@ SHARES: dict[str, Any] = {"reward": Shaped(word, at_the_end)}
 
 def changed(world: dict[str, Any]) -> float:
     """Return the share of unfinished texts that can still become the word, and whose best letters are others now."""
-    keys = [gym.make("TextSpell-v0", **each).unwrapped.optimal_values() for each in (WORD, world)]
-    pairs = [[known.of_actions(*state) for known in keys] for state in keys[0] if keys[0][state] > 0]
-    return float(
-        np.mean([set(np.flatnonzero(a > a.max() - 1e-6)) != set(np.flatnonzero(b > b.max() - 1e-6)) for a, b in pairs])
-    )
+    plain, other = (gym.make("TextSpell-v0", **each).unwrapped.optimal_values() for each in (WORD, world))
+    pairs = [(plain.of_actions(*state), other.of_actions(*state)) for state in plain if plain[state] > 0]
+    best = [[np.isclose(values, values.max()) for values in pair] for pair in pairs]
+    return float(np.mean([(before != after).any() for before, after in best]))
 
 
 # %% tags=["experiment"]
-print("best letters changed")
+words_tree = tree_of(WORD)
 for name, world in (
+    ("no help", WORD),
     ("vowels as a bonus", BONUS),
     ("vowels as a potential", VOWELS),
     ("letters as a potential", SHARES),
 ):
-    model = train(0, world, "critic", lam=0.3)
-    print(f"{name:22}: {changed(world):4.0%}; after training {measured(model, WORD).mean():.2f} of the words are right")
-print(f"{'no help':22}:   0%; after training {measured(train(0, WORD, 'critic', lam=0.3), WORD).mean():.2f}")
+    right = measured(train(0, world, "critic", lam=0.3), words_tree).mean()
+    print(f"{name:22}: best letters changed in {changed(world):3.0%}; {right:.2f} of the words right after training")
 
 # %% [markdown]
-# The bonus is learned, and the words are not: `aaa` is worth 1.5 points, most words less. Whoever pays for what *often
-# goes with* success changes what is best. In 4 of 10 unfinished texts that can still become the word, the best next
-# letter is now another one. This is *reward hacking*, to which lesson 6 comes back.
+# The bonus is learned, and the words are not: `aaa` is worth 1.5 points, most words no more. Whoever pays for what
+# *often goes with* success changes what is best. In 4 of 10 unfinished texts that can still become the word, the best
+# next letter is now another one. This is *reward hacking*, to which lesson 6 comes back.
 #
 # **The repair** is *potential-based shaping*. Let $\Phi(s)$ be a *potential*, any number that a text so far gets, such
 # as half its vowels. Pay each token the *difference* that it makes,
 #
 # $$ F(s, s') = \gamma \Phi(s') - \Phi(s), $$
 #
-# where $s'$ is the text with the token, and $\Phi = 0$ for the empty text and for every finished text. The differences
-# of a text add up to 0: what was paid for vowels is taken back at the end. The value of every letter in $s$ changes by
-# the same number $-\Phi(s)$, so that their order stays, whatever $\Phi$ is (Ng, Harada and Russell, 1999). A foolish
-# potential costs time at worst. A good one, such as the share of right letters so far, tells after each letter what
-# would be known at the end only. It helps those who listen to the next reward, with $\lambda$ below 1. With the
-# reward-to-go it is no more than a baseline: the differences from $s$ on add up to $-\Phi(s)$, whatever is written.
+# where $s'$ is the text with the token, and $\Phi = 0$ for the empty text and for every finished text. The discounted
+# differences of a text add up to 0: what was paid for vowels is taken back at the end. The value of every letter in
+# $s$ changes by the same number $-\Phi(s)$, so that their order stays, whatever $\Phi$ is (Ng, Harada and Russell,
+# 1999). A foolish potential costs time at worst. A good one, such as the share of right letters so far, tells after
+# each letter what would be known at the end only. It helps those who listen to the next reward, with $\lambda$ below
+# 1. With the reward-to-go it is no more than a baseline: the differences from $s$ on add up to $-\Phi(s)$, whatever
+# is written.
 #
 # In this package it is `Shaped(reward, potential, gamma)`. The dense reward of `TextSpell-v0` is the case in which the
 # reward is its own potential.
@@ -513,10 +514,7 @@ def claims() -> list[Claim]:
 def gain(before: list[Any], after: list[Any], world: dict[str, Any]) -> Any:
     """Return the mean difference of expected returns of the same words, with its 95 % interval; seeds are averaged."""
     tree = tree_of(world)
-    means = [
-        np.mean([of_words(tree, exact_values(model, tree)[1]).numpy() for model in group], axis=0)
-        for group in (before, after)
-    ]
+    means = [np.mean([measured(model, tree) for model in group], axis=0) for group in (before, after)]
     return mean_interval(means[1] - means[0])
 
 
@@ -525,8 +523,8 @@ def gain(before: list[Any], after: list[Any], world: dict[str, Any]) -> Any:
 #
 # Replace `None`, then ask: `python lessons/04_credit.py --exercise 1`, or `lesson.check_answer(1)` in a notebook.
 #
-# **Exercise 1.** Write `answer_1(rewards, values, gamma)`, for two lists of the same length about one text: the list of
-# temporal-difference errors $\delta_t$. `values[t]` is that of the text before token $t$.
+# **Exercise 1.** Write `answer_1(rewards, values, gamma)`, for two lists of the same length about one text: the list
+# of temporal-difference errors $\delta_t$. `values[t]` is that of the text before token $t$.
 
 # %%
 answer_1: Any = None
@@ -554,8 +552,8 @@ def check_2(answer: Any) -> str:
 
 
 # %% [markdown]
-# **Exercise 3.** A text gets the potentials `potentials` before its tokens: one number for each token, the first of them
-# 0, for the empty text. Write `answer_3(potentials, gamma)`: what shaping pays for each token.
+# **Exercise 3.** A text gets the potentials `potentials` before its tokens: one number for each token, the first of
+# them 0, for the empty text. Write `answer_3(potentials, gamma)`: what shaping pays for each token.
 
 # %%
 answer_3: Any = None

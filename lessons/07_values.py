@@ -3,10 +3,10 @@
 #
 # **The question.** If you knew what every next letter is worth, would you need a policy?
 #
-# No. You would write the letter that is worth most. The lessons before this one changed the probabilities of a policy.
-# This one learns *values*, and leaves the writing to a maximum. You will fill a table by Q-learning, change one line to
-# get SARSA, compare both with exact values, see why a maximum must not be trusted too early, and put a network in place
-# of the table: DQN.
+# No. You would write the letter that is worth most. The lessons before this one changed the probabilities of a
+# policy. This one learns *values*, and leaves the writing to a maximum. You will fill a table by Q-learning, change
+# one line to get SARSA, compare both with exact values, see why a maximum must not be trusted too early, and put a
+# network in place of the table: DQN.
 #
 # You need: lesson 1 (an episode, the discount $\gamma$). It helps to know the values of lesson 4.
 
@@ -52,19 +52,20 @@ def state_of(observation: dict[str, np.ndarray]) -> State:
 # %% [markdown]
 # ## The idea
 #
-# The *action value* $Q^*(s, a)$ is the largest return that can follow when the letter $a$ is written behind the text $s$.
-# It obeys the *Bellman equation*,
+# The *action value* $Q^*(s, a)$ is the largest return that can follow when the letter $a$ is written behind the text
+# $s$. It obeys the *Bellman equation*,
 #
 # $$ Q^*(s, a) = r(s, a) + \gamma \max_b Q^*(s', b), $$
 #
-# where $r$ is the reward of the letter, $\gamma$ the discount, $s'$ the text with the letter, and $b$ any letter behind
-# that. The second term is 0 where the text ends. *Q-learning* takes the equation for an instruction. It begins with
-# a table of zeros, and after every letter moves the value a share $\alpha$ (the *step size*) towards the right side:
+# where $r$ is the reward of the letter, $\gamma$ the discount, $s'$ the text with the letter, and $b$ any letter
+# behind that. The second term is 0 where the text ends. *Q-learning* takes the equation for an instruction. It begins
+# with a table of zeros, and after every letter moves the value a share $\alpha$ (the *step size*) towards the right
+# side:
 #
 # $$ Q(s, a) \leftarrow Q(s, a) + \alpha \, \bigl(r + \gamma \max_b Q(s', b) - Q(s, a)\bigr) $$
 #
-# *SARSA* puts in place of $\max_b Q(s', b)$ the value $Q(s', a')$ of the letter $a'$ that is *really* written next. Its
-# name is what an update needs: $s, a, r, s', a'$.
+# *SARSA* puts in place of $\max_b Q(s', b)$ the value $Q(s', a')$ of the letter $a'$ that is *really* written next.
+# Its name is what an update needs: $s, a, r, s', a'$.
 #
 # The letters must be chosen somehow while the table is wrong. Two usual ways to *explore*:
 #
@@ -185,14 +186,14 @@ for rule, power in (("q", 0.0), ("sarsa", 0.8)):
 
 # %% [markdown]
 # Q-learning finds the values of the best writer from letters that were drawn blindly. It is *off-policy*: its maximum
-# asks what the best next letter would give, whichever one is written. It could learn from a log of others as well. SARSA
-# is *on-policy*: it learns what a text is worth to somebody who goes on making mistakes. Both are right about what they
-# say, and as exploration ends they agree.
+# asks what the best next letter would give, whichever one is written. It could learn from a log of others as well.
+# SARSA is *on-policy*: it learns what a text is worth to somebody who goes on making mistakes. Both are right about
+# what they say, and as exploration ends they agree.
 #
 # ## Value flows backwards, in one picture
 #
-# On the way to the word `cb` four texts matter: nothing yet, and each first letter. We look at the table after more and
-# more random letters. (On the right is the failure that follows.)
+# On the way to the word `cb` four texts matter: nothing yet, and each first letter. We look at the table after more
+# and more random letters. (On the right is the failure that follows.)
 
 
 # %%
@@ -268,37 +269,39 @@ curve_axes.legend(loc="lower right")
 keep(figure, "07-values")
 
 # %% [markdown]
-# Nothing happens until the word is written by chance. Then the *last* letter is right: `cb=c`, b. When c is next written
-# behind `cb=`, it is worth 0.9 times what now stands behind it. Values flow from the end of a text to its beginning, a
-# letter at each visit. In a text of 100 tokens that is a long way.
+# Nothing happens until the word is written by chance. Then the *last* letter is right: `cb=c`, b. When c is next
+# written behind `cb=`, it is worth 0.9 times what now stands behind it. Values flow from the end of a text to its
+# beginning, a letter at each visit. In a text of 100 tokens that is a long way.
 #
 # ## A failure on purpose
 #
-# The reward `"deceptive"` pays 1 for the word at its end, but a quarter of a point at once for every *wrong* letter. A
-# greedy writer tries a letter, is paid for a wrong one, and now has something to prefer. It never finds out what the
-# others are worth: look at the crosses. More letters do not help, since they are the same letters. Note that the table is
-# not wrong about what it has seen. The maximum over values that were never tried is.
+# The reward `"deceptive"` pays 1 for the word at its end, but a quarter of a point at once for every *wrong* letter.
+# A greedy writer tries a letter, is paid for a wrong one, and now has something to prefer. It never finds out what
+# the others are worth: look at the crosses. More letters do not help, since they are the same letters. Note that the
+# table is not wrong about what it has seen. The maximum over values that were never tried is.
 #
 # **The repair** is to explore. Epsilon-greedy and softmax writers try all letters at first, and less and less of them
-# later. Both find the words. Softmax tries a letter that is a little worse more often than one that is much worse, for
-# epsilon-greedy all letters but the best are alike. With a vocabulary of 50,000 tokens neither is enough: random tokens
-# are no text. There one explores by sampling from a language model, which is what the policy gradient of lesson 2 does
-# all the time.
+# later. Both find the words. Softmax tries a letter that is a little worse more often than one that is much worse,
+# for epsilon-greedy all letters but the best are alike. With a vocabulary of 50,000 tokens neither is enough: random
+# tokens are no text. There one explores by sampling from a language model, which is what the policy gradient of
+# lesson 2 does all the time.
 #
 # ## A network in place of the table
 #
-# A table knows nothing about a text that it has not seen. A *deep Q-network* (DQN; Mnih et al., 2015) computes values by a
-# network with parameters $\theta$, here a language model with a layer for $Q$ on top, and takes gradient steps down
+# A table knows nothing about a text that it has not seen. A *deep Q-network* (DQN; Mnih et al., 2015) computes values
+# by a network with parameters $\theta$, here a language model with a layer for $Q$ on top, and takes gradient steps
+# down
 #
 # $$ L(\theta) = \mathbb{E} \bigl[ h \bigl( r + \gamma \max_b Q_{\theta'}(s', b) - Q_\theta(s, a) \bigr) \bigr] $$
 #
-# where $h$ is the Huber loss (half the square of small errors, linear in large ones). It is the update of Q-learning with
-# two precautions. Letters are drawn from a *replay buffer* of what was written before, so that they are not all about one
-# text. And the maximum is taken by $\theta'$, the *target network*, a copy of $\theta$ that is renewed now and then, so that
-# the goal does not move with every step.
+# where $h$ is the Huber loss (half the square of small errors, linear in large ones). It is the update of Q-learning
+# with two precautions. Letters are drawn from a *replay buffer* of what was written before, so that they are not all
+# about one text. And the maximum is taken by $\theta'$, the *target network*, a copy of $\theta$ that is renewed now
+# and then, so that the goal does not move with every step.
 #
-# The agents of this package are `q_learning`, `sarsa` and `dqn`. We train a table and a network on the 32 words of three
-# letters of the medium level, and ask both for 16 *other* words. The reward is dense: a third for each right letter.
+# The agents of this package are `q_learning`, `sarsa` and `dqn`. We train a table and a network on the 32 words of
+# three letters of the medium level, and ask both for 16 *other* words. The reward is dense: a third for each right
+# letter.
 
 
 # %%
@@ -398,9 +401,9 @@ def claims() -> list[Claim]:
 #
 # Replace `None`, then ask: `python lessons/07_values.py --exercise 1`, or `lesson.check_answer(1)` in a notebook.
 #
-# **Exercise 1.** *Expected SARSA* takes the mean over what may be written next, in place of the letter that was drawn.
-# Write `answer_1(reward, following, epsilon, gamma)`: its target for an epsilon-greedy writer. `following` is the list of
-# the values of the next letters, no two of them equal.
+# **Exercise 1.** *Expected SARSA* takes the mean over what may be written next, in place of the letter that was
+# drawn. Write `answer_1(reward, following, epsilon, gamma)`: its target for an epsilon-greedy writer. `following` is
+# the list of the values of the next letters, no two of them equal.
 
 # %%
 answer_1: Any = None
@@ -415,8 +418,8 @@ def check_1(answer: Any) -> str:
 
 
 # %% [markdown]
-# **Exercise 2.** The word is `cb`, the letters are a, b and c, the reward is sparse, $\gamma = 0.9$. SARSA explores with
-# $\epsilon = 0.3$ for ever, epsilon-greedy. Which value does it find for c as the first letter?
+# **Exercise 2.** The word is `cb`, the letters are a, b and c, the reward is sparse, $\gamma = 0.9$. SARSA explores
+# with $\epsilon = 0.3$ for ever, epsilon-greedy. Which value does it find for c as the first letter?
 
 # %%
 answer_2: Any = None
@@ -429,9 +432,9 @@ def check_2(answer: Any) -> str:
 
 
 # %% [markdown]
-# **Exercise 3.** A maximum of noisy values is too high: whichever value is overestimated wins. *Double Q-learning* has two
-# tables, and lets one choose the letter and the other say what it is worth. Write `answer_3(first, second)`, for the
-# values of the next letters in both tables: the value of $s'$ if the first table chooses.
+# **Exercise 3.** A maximum of noisy values is too high: whichever value is overestimated wins. *Double Q-learning*
+# has two tables, and lets one choose the letter and the other say what it is worth. Write `answer_3(first, second)`,
+# for the values of the next letters in both tables: the value of $s'$ if the first table chooses.
 
 # %%
 answer_3: Any = None
@@ -462,4 +465,4 @@ def check_3(answer: Any) -> str:
 # - Snell et al., "Offline RL for natural language generation with implicit language Q learning" (2023),
 #   [arXiv:2206.11871](https://arxiv.org/abs/2206.11871): values of texts that are there already.
 #
-# Next: [8. From clicks, ratings and comparisons to a reward model](08_reward_models.py).
+# Next: [8. From clicks, ratings and comparisons to a reward model](08_human_feedback.py).
