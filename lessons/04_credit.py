@@ -266,16 +266,18 @@ class Credits(NamedTuple):
         exact: (T, N) advantages by dynamic programming.
         values: (T, N) of the texts so far, by the name of the critic that gives them.
         critic: The one that learned from the most texts.
+        poor: Values (T, N) of 20 critics, each of which learned from another 64 texts.
     """
 
     texts: Texts
     exact: Tensor
     values: dict[str, Tensor]
     critic: Critic
+    poor: list[Tensor]
 
-    def agreement(self, critic: str, lam: float) -> float:
-        """Correlation of estimated and exact advantages, mean over the places of letters; 0 for a constant estimate."""
-        estimates = generalized_advantages(self.texts.rewards, self.values[critic], lam=lam)
+    def agreement(self, values: Tensor, lam: float) -> float:
+        """Correlation of estimated and exact advantages, mean over the places of letters; 0 for a constant."""
+        estimates = generalized_advantages(self.texts.rewards, values, lam=lam)
         pairs = torch.stack([estimates, self.exact], dim=1)  # (T, 2, N)
         return float(np.mean([0.0 if pair[0].std() < 1e-6 else float(torch.corrcoef(pair)[0, 1]) for pair in pairs]))
 
@@ -300,13 +302,17 @@ def measure_credits(seed: int, batches: Sequence[int] = (1, 4, 40)) -> Credits:
         if number in batches:
             values[f"critic of {64 * number:,} texts"] = critic(tree.ids).detach()[at]
     values["exact values"] = exact[at]
-    return Credits(texts, of_letters[at, texts.letters] - exact[at], values, critic)
+    beginners = [(Critic(), *batch) for batch in more[:20]]
+    for beginner, states, returns in beginners:
+        beginner.fit(states, returns)
+    poor = [beginner(tree.ids).detach()[at] for beginner, *_ in beginners]
+    return Credits(texts, of_letters[at, texts.letters] - exact[at], values, critic, poor)
 
 
 # %% tags=["experiment"]
 credits = measure_credits(seed=0)
-for name in credits.values:
-    found = [credits.agreement(name, lam) for lam in LAMBDAS]
+for name, values in credits.values.items():
+    found = [credits.agreement(values, lam) for lam in LAMBDAS]
     print(f"{name:21}: correlation at most {max(found):.2f}, at lambda {LAMBDAS[int(np.argmax(found))]:.1f}")
 
 # %% [markdown]
@@ -351,7 +357,7 @@ one.set(
     yticklabels=rows,
 )
 for name, colour in zip(credits.values, ("0.45", "#cc79a7", "#e69f00", "#009e73", "#0072b2"), strict=True):
-    found = [credits.agreement(name, lam) for lam in LAMBDAS]
+    found = [credits.agreement(credits.values[name], lam) for lam in LAMBDAS]
     best = int(np.argmax(found))
     all_of_them.plot(LAMBDAS, found, color=colour, label=name)
     if name != "no critic":
@@ -393,6 +399,10 @@ for name, world, credit in (
     print(f"{name:28} {start:.2f} -> {measured(train(0, world, credit), letters_tree).mean():.2f}")
 
 # %% [markdown]
+# All three learn, and with one seed their differences are chance: the noise that two other letters bring is little for
+# updates of 64 texts. It grows with the number of tokens. In a text of 100 tokens the return gives each of them the
+# luck of 99 others.
+#
 # ## A failure on purpose
 #
 # Now only the whole word is paid: 1 if it is right, else 0. The start model writes 1 word in 25, so that there is
@@ -483,26 +493,22 @@ def claims() -> list[Claim]:
     """A good critic wants a small lambda and a poor one a large one; a bonus does harm, a potential none."""
     seeds = range(3)
     found = [measure_credits(seed) for seed in seeds]
-    poor, good = "critic of 64 texts", "critic of 2,560 texts"
+    poor = np.array([[each.agreement(values, lam) for lam in (0.0, 0.8)] for each in found for values in each.poor])
+    exact = [each.agreement(each.values["exact values"], 0.0) for each in found]
+    returns = np.array([each.agreement(each.values["no critic"], 1.0) for each in found])
 
-    def of(name: str, lam: float) -> np.ndarray:
-        return np.array([each.agreement(name, lam) for each in found])
+    def of(lam: float) -> np.ndarray:
+        return np.array([each.agreement(each.values["critic of 2,560 texts"], lam) for each in found])
 
     after = {
         name: [train(seed, world, "critic", lam=0.3) for seed in seeds]
         for name, world in (("bonus", BONUS), ("potential", SHARES))
     }
-    plain = [train(seed, TERMINAL, "text", updates=30) for seed in seeds]
-    credited = [train(seed, DENSE, "to go", updates=30) for seed in seeds]
     return [
-        Claim(
-            "Agreement of a poor critic, lambda 0.8 minus 0:", mean_interval(of(poor, 0.8) - of(poor, 0.0)), above=0.02
-        ),
-        Claim(
-            "Agreement of a good critic, lambda 0.3 minus 1:", mean_interval(of(good, 0.3) - of(good, 1.0)), above=0.05
-        ),
-        Claim("Agreement with exact values and lambda 0:", mean_interval(of("exact values", 0.0)), above=0.999),
-        Claim("Right letters, dense and to go minus text:", gain(plain, credited, DENSE), above=0.02),
+        Claim("Agreement of poor critics, lambda 0.8 minus 0:", mean_interval(poor[:, 1] - poor[:, 0]), above=0.02),
+        Claim("Agreement of a good critic, lambda 0.3 minus 1:", mean_interval(of(0.3) - of(1.0)), above=0.05),
+        Claim("Agreement of a good critic minus that of the return:", mean_interval(of(0.3) - returns), above=0.1),
+        Claim("Agreement with exact values and lambda 0:", mean_interval(exact), above=0.999),
         Claim(
             "Right words, vowels as a bonus minus letters as a potential:",
             gain(after["potential"], after["bonus"], WORD),

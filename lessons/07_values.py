@@ -24,6 +24,7 @@ from textgym.agents.common.sweeps import TextTree, text_tree, value_iteration
 from textgym.metrics import mean_interval
 from textgym.plots import blank_figure
 from textgym.teaching import Claim, begin, expect, keep
+from textgym.types import Interval
 
 lesson = begin(globals())
 
@@ -178,7 +179,7 @@ best, careful = exact_values(tree), exact_values(tree, epsilon=0.3)
 filled = learned_values(tree, learn(SPARSE, "q", random_letters, 3_000))
 print(f"Q-learning, random letters: largest error {np.abs(filled - best).max():.3f}")
 for rule, power in (("q", 0.0), ("sarsa", 0.8)):
-    found = learned_values(tree, learn(SPARSE, rule, explorer, 10_000, power=power))
+    found = learned_values(tree, learn(SPARSE, rule, explorer, 6_000, power=power))
     print(
         f"{rule:5}, epsilon 0.3: mean error {np.abs(found - best).mean():.3f} as values of the best writer, "
         f"{np.abs(found - careful).mean():.3f} as values of the one who explores"
@@ -259,12 +260,10 @@ grids[0].set(ylabel="text so far", xlabel="next letter")
 for (name, curve), colour, marker in zip(curves.items(), ("#d55e00", "#0072b2", "#009e73"), "xos", strict=True):
     curve_axes.plot(lengths, curve, color=colour, marker=marker, label=name)
 curve_axes.set(
-    title="Deceptive reward",
-    xlabel="letters written",
-    ylabel="return of the best known text",
-    xscale="log",
-    ylim=(0, 1.05),
+    title="Deceptive reward", xlabel="letters written", ylabel="return of the best known text", ylim=(0, 1.05)
 )
+curve_axes.set_xscale("log", base=2)
+curve_axes.set_xticks(lengths, [str(each) for each in lengths])
 curve_axes.legend(loc="lower right")
 keep(figure, "07-values")
 
@@ -367,10 +366,9 @@ def claims() -> list[Claim]:
     """Random letters give exact values; SARSA's are those of the explorer; greed is stuck; a network generalises."""
     seeds, tree = range(3), tree_of(SPARSE)
     best, careful = exact_values(tree), exact_values(tree, epsilon=0.3)
-    blind = [
-        np.abs(learned_values(tree, learn(SPARSE, "q", random_letters, 3_000, seed=seed)) - best) for seed in seeds
-    ]
-    found = [learned_values(tree, learn(SPARSE, "sarsa", explorer, 10_000, power=0.8, seed=seed)) for seed in seeds]
+    blind = [learned_values(tree, learn(SPARSE, "q", random_letters, 3_000, seed=seed)) for seed in seeds]
+    largest = float(np.abs(np.array(blind) - best).max())
+    found = [learned_values(tree, learn(SPARSE, "sarsa", explorer, 6_000, power=0.8, seed=seed)) for seed in seeds]
     nearer = [np.abs(each - best).max() - np.abs(each - careful).max() for each in found]
     returns = {name: np.mean([returns_of(name, 800, seed) for seed in seeds], axis=0) for name in POLICIES}
     spelt = {
@@ -378,9 +376,7 @@ def claims() -> list[Claim]:
         for name in ("q_learning", "dqn")
     }
     return [
-        Claim(
-            "Q-learning from random letters, error of a value:", mean_interval(np.ravel(blind)), above=-0.01, below=0.01
-        ),
+        Claim("Q-learning from random letters, largest error:", Interval(largest, largest, largest), below=0.01),
         Claim("SARSA, largest error as best values minus as the explorer's:", mean_interval(nearer), above=0.05),
         Claim(
             "Return, greedy minus epsilon-greedy:",
