@@ -56,14 +56,17 @@ lesson = begin(globals())
 
 # %% tags=["core"]
 LENGTH = 3  # letters of a word of TextSpell-v0: every text is an episode of three steps
+A, D = 2, 5  # tokens of the first and the last letter of its alphabet, abcd
 
 
 def policy(model: Any, observations: dict[str, np.ndarray]) -> torch.distributions.Categorical:
-    """Return the distribution of the next token behind every unfinished text; ids are padded on the right."""
+    """Return the distribution of the next letter behind every unfinished text; ids are padded on the right."""
     lengths = torch.from_numpy(observations["attention_mask"].sum(axis=1))
     ids = torch.from_numpy(observations["input_ids"])[:, : int(lengths.max())].long()
     logits = model.network(ids).logits[torch.arange(len(ids)), lengths.long() - 1]
-    return torch.distributions.Categorical(logits=logits)
+    others = torch.ones(logits.shape[1], dtype=torch.bool)
+    others[A : D + 1] = False  # an end-of-text token would end a text before the others
+    return torch.distributions.Categorical(logits=logits.masked_fill(others, -torch.inf))
 
 
 class Rollout(NamedTuple):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import pytest
 import torch
 
@@ -254,6 +255,27 @@ def test_the_loss_of_lesson_8_is_that_of_the_library() -> None:
     chosen, rejected = torch.randn(2, 7, generator=torch.Generator().manual_seed(0)).double()
     loss = namespace("08_human_feedback")["bradley_terry_loss"](chosen, rejected)
     assert torch.allclose(loss, bradley_terry_loss(chosen, rejected, torch.ones(7)).double(), atol=1e-6)
+
+
+def test_the_updates_of_lesson_7_are_those_of_the_library() -> None:
+    from textgym.agents import SARSA, QLearning
+    from textgym.agents.common import exploration
+    from textgym.agents.common.value_losses import td_targets
+
+    defined = namespace("07_values")
+    rows = np.array([[0.0, 0.9, 0.3], [0.5, 0.5, -1.0], [0.0, 0.0, 0.0]])
+    for row in rows:
+        for rate in (0.3, 1.0):
+            for name in ("epsilon_greedy", "softmax"):
+                library = getattr(exploration, name)(row[None], rate)[0]
+                np.testing.assert_allclose(defined[name](row, rate), library, atol=1e-12)
+    rewards, letters, probabilities = np.array([1.0, 0.0, 0.5]), np.array([2, 1, 0]), np.full((3, 3), 1 / 3)
+    for rule, agent in (("q", QLearning()), ("sarsa", SARSA())):
+        following = torch.from_numpy(agent.values_after(rows, letters, probabilities))
+        library = td_targets(torch.from_numpy(rewards), following, 0.9).numpy()
+        found = [defined["target"](rule, *each, False) for each in zip(rewards, rows, letters, strict=True)]
+        np.testing.assert_allclose(found, library, atol=1e-12)
+        assert defined["target"](rule, 1.0, rows[0], 0, True) == 1.0
 
 
 @pytest.mark.slow
