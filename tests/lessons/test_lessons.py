@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import subprocess
 import sys
@@ -109,11 +110,36 @@ def test_the_losses_of_lesson_5_are_those_of_the_library() -> None:
         assert torch.allclose(*pair, atol=1e-6)
         assert torch.allclose(*(torch.autograd.grad(each.mean(), new)[0] for each in pair), atol=1e-6)
     envs = gym.make_vec("TextSpell-v0", 8, model="letters")
-    rollout, _ = defined["write"](load_language_model("letters"), envs, envs.reset(seed=0)[0])
+    envs.reset(seed=0)
+    rollout = defined["write"](load_language_model("letters"), envs)
     assert rollout.tokens.shape == rollout.log_probs.shape == rollout.advantages.shape == (24,)
     of_texts = rollout.advantages[:8]
     assert torch.allclose(rollout.advantages, of_texts.repeat(3))
     assert torch.allclose(of_texts, normalize_advantages(of_texts), atol=0.02)  # the same twice, but for the constant
+
+
+@pytest.mark.parametrize("name", ["02_reinforce", "05_ppo"])
+def test_what_follows_a_text_that_ended_early_is_no_part_of_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two texts: the first writes a letter and its end, the second three letters."""
+    envs: Any = gym.make_vec("TextSpell-v0", 2, model="letters")
+    end = gym.make("TextSpell-v0").unwrapped.tokenizer.eos_ids[0]  # type: ignore[attr-defined]
+    steps = iter([(2, 2), (end, 3), (4, 4)])
+    write = namespace(name)["write"]
+
+    def policy(model: Any, observations: Any) -> torch.distributions.Categorical:
+        chosen = torch.tensor(next(steps))
+        return torch.distributions.Categorical(logits=-100.0 * (torch.arange(9) != chosen[:, None]) - 1)
+
+    monkeypatch.setitem(inspect.unwrap(write).__globals__, "policy", policy)
+    envs.reset(seed=0)
+    written = write(None, envs)
+    if name == "02_reinforce":
+        assert written.rewards[2, 0] == written.log_probs[2, 0] == 0
+    else:
+        assert written.tokens.tolist() == [2, 2, end, 3, 4]
+        assert written.advantages.shape == written.log_probs.shape == (5,)
+        assert {len(each) for each in written.observations.values()} == {5}
+    assert next(steps, None) is None
 
 
 def test_the_estimates_and_the_optimum_of_lesson_6_are_those_of_the_library_and_of_the_closed_form() -> None:
