@@ -9,8 +9,8 @@
 # expects.
 #
 # You need: lesson 2 (REINFORCE), or this much of it: a policy $\pi_\theta$ with parameters $\theta$ writes texts $y$,
-# and the gradient of its expected return is estimated by a mean of $R(y) \, \nabla \log \pi_\theta(y)$ over texts, where
-# $R(y)$ is the return of a text.
+# and the gradient of its expected return is estimated by a mean of $R(y) \, \nabla \log \pi_\theta(y)$ over texts,
+# where $R(y)$ is the return of a text.
 
 # %%
 from typing import Any, NamedTuple
@@ -33,13 +33,13 @@ lesson = begin(globals())
 #
 # `TextSpell-v0` shows a prompt such as `bca=` and asks for the word `bca`. Each right letter is paid a third, so that
 # a return is between 0 and 1. Here the words are marked by two teachers. The first has the words that begin with a or
-# b, and gives 2 points more for *any* text. The second has the others, and gives nothing extra. Neither changes which
-# text is best. Real rewards are like this: a reward model likes some prompts whatever the answer, and some questions
-# are easy.
+# b, and is generous: 2 points more for *any* text. The second has the others, and gives nothing extra. Neither
+# changes which text is best. Real rewards are like this: a reward model likes some prompts whatever the answer, and
+# some questions are easy.
 #
-# A model writes 64 texts for an update: 4 texts to each of 16 prompts. Copies of an environment that are reset with the
-# same seed show the same prompts, so that four copies with one seed are a *group*. The next two functions are those of
-# lesson 2.
+# A model writes 64 texts for an update: 4 texts to each of 16 prompts. Copies of an environment that are reset with
+# the same seed show the same prompts, so that four copies with one seed are a *group*. The next two functions are
+# those of lesson 2.
 
 # %%
 LETTERS = 3  # letters of a word: every text is an episode of three steps
@@ -99,8 +99,8 @@ def groups_of(texts: int, seed: int) -> tuple[Any, dict[str, np.ndarray]]:
 #
 # $$ \nabla J \approx \frac{1}{N} \sum_{i=1}^{N} (R(y_i) - b_i) \, \nabla \log \pi_\theta(y_i) $$
 #
-# $J$ is the expected return, $N$ the number of texts, $y_i$ text $i$. The difference $A_i = R(y_i) - b_i$ is called the
-# *advantage* of the text. Which $b_i$ are allowed? Any that does not depend on the text $y_i$ itself, since then
+# $J$ is the expected return, $N$ the number of texts, $y_i$ text $i$. The difference $A_i = R(y_i) - b_i$ is called
+# the *advantage* of the text. Which $b_i$ are allowed? Any that does not depend on the text $y_i$ itself, since then
 #
 # $$ \mathbb{E}_{y \sim \pi_\theta}\,[b \, \nabla \log \pi_\theta(y)] = b \sum_y \pi_\theta(y) \frac{\nabla
 # \pi_\theta(y)}{\pi_\theta(y)} = b \, \nabla \sum_y \pi_\theta(y) = b \, \nabla 1 = 0. $$
@@ -114,8 +114,8 @@ def groups_of(texts: int, seed: int) -> tuple[Any, dict[str, np.ndarray]]:
 # | others | the mean return of the other $k - 1$ answers to the same prompt: *leave-one-out*, as in RLOO |
 # | critic | $V(x_i)$, what a second network, the *critic*, expects for the prompt $x_i$ |
 #
-# The critic is fitted by least squares: its loss is the mean of $(V(x_i) - R(y_i))^2$. The best it can do is to predict
-# the mean return of a prompt, which is the baseline that we want.
+# The critic is fitted by least squares: its loss is the mean of $(V(x_i) - R(y_i))^2$. The best it can do is to
+# predict the mean return of a prompt, which is the baseline that we want.
 
 
 # %% tags=["core"]
@@ -334,10 +334,10 @@ keep(figure, "03-weights")
 
 # %% [markdown]
 # Without a baseline the texts of the generous teacher become likelier by two points whatever is in them. The mean of
-# the batch is no better at telling right from wrong: it pays for being asked an easy question. (It is *unbiased*
-# enough, it learns, but slowly.) The other answers to the same prompt know how generous the teacher is, and so does the
-# critic after some texts. Both bring blue above orange, and bring the variance down to about a tenth of that
-# with the mean.
+# the batch is no better at telling right from wrong: it pays for being asked an easy question. (Its gradient is right
+# on average, up to a factor of 63/64, so that it learns, but slowly.) The other answers to the same prompt know how
+# generous the teacher is, and so does the critic after some texts. Both bring blue above orange, and bring the
+# variance down to about a tenth of that with the mean.
 #
 # Leave-one-out needs several answers to each prompt, and no second network. A critic needs one answer, and must be
 # learned first. With $k$ answers the mean of the others is itself noisy: the variance of $R_i - b_i$ is
@@ -349,8 +349,8 @@ keep(figure, "03-weights")
 #
 # $$ R_i - \frac{1}{k-1} \sum_{j \neq i} R_j = \frac{k}{k-1} \, (R_i - \bar R). $$
 #
-# So the mean of all gives $\frac{k-1}{k}$ of the leave-one-out advantage: a shorter step in the same direction. Dr. GRPO
-# uses it, RLOO the other. With $k = 4$ and Adam, which scales steps anyway, the difference is small.
+# So the mean of all gives $\frac{k-1}{k}$ of the leave-one-out advantage: a shorter step in the same direction. Dr.
+# GRPO uses it, RLOO the other. With $k = 4$ and Adam, which scales steps anyway, the difference is small.
 #
 # ## A failure on purpose
 #
@@ -358,15 +358,14 @@ keep(figure, "03-weights")
 # nearly perfect.
 
 # %% tags=["experiment"]
-for name, reads in (("critic of the prompt", PROMPT), ("critic of the text", PROMPT + LETTERS)):
-    model, history = train(seed=0, name="critic", reads=reads)
-    print(f"{name:20} {START.mean():.2f} -> {expected_returns(model).mean():.2f}")
+model, history = train(seed=0, name="critic", reads=PROMPT + LETTERS)
+print(f"critic of the text {START.mean():.2f} -> {expected_returns(model).mean():.2f}")
 
 # %% [markdown]
-# The variance fell once more, by a factor of six, and the model learns nothing. Above, the estimates of "reads the text"
-# have no length left along the exact gradient. If the critic knows what a text is worth, $R(y) - b(y)$ is 0 for good
-# texts and for bad ones: it has explained away the very thing that the policy is to learn from. In the formula, $b$
-# depends on $y$, and may not be taken out of the sum.
+# The variance fell once more, by a factor of six, and the model learns next to nothing. Above, the estimates of
+# "reads the text" have no length left along the exact gradient. If the critic knows what a text is worth, $R(y) -
+# b(y)$ is 0 for good texts and for bad ones: it has subtracted the very thing that the policy is to learn from. In
+# the formula, $b$ depends on $y$, and may not be taken out of the sum.
 #
 # **The repair**: a baseline may read all that stands *before* the action, and nothing behind it. In code this is an
 # off-by-one error that is easy to make with tokens: the value of the text *with* the token in place of the text
@@ -401,8 +400,8 @@ def claims() -> list[Claim]:
     ratios = {name: [each.variance("mean") / each.variance(name) for each in found] for name in ("others", "critic")}
     left = np.concatenate([each.share("reads the text") for each in found])
     return [
-        Claim("Variance with the mean over that with leave-one-out:", mean_interval(ratios["others"]), above=4),
-        Claim("Variance with the mean over that with a critic:", mean_interval(ratios["critic"]), above=4),
+        Claim("Variance with the mean over that with leave-one-out:", mean_interval(ratios["others"]), above=3),
+        Claim("Variance with the mean over that with a critic:", mean_interval(ratios["critic"]), above=3),
         Claim("Right letters, leave-one-out minus mean:", gain(after["mean"], after["others"]), above=0.05),
         Claim("Right letters, critic minus mean:", gain(after["mean"], after["critic"]), above=0.05),
         Claim("Share of the gradient that a critic of the text leaves:", mean_interval(left), above=-0.3, below=0.3),
@@ -440,9 +439,9 @@ def check_1(answer: Any) -> str:
 
 # %% [markdown]
 # **Exercise 2.** A policy chooses between two texts, with logits $z_1$ and $z_2$. The first has probability $p$ and
-# return $r_1$, the second return $r_2$. Write `answer_2(p, r_1, r_2)`: the constant baseline with which the estimate of
-# $\partial J / \partial z_1$ from one text has the least variance. ($\partial \log \pi / \partial z_1$ is $1 - p$ for
-# the first text, $-p$ for the second.)
+# return $r_1$, the second return $r_2$. Write `answer_2(p, r_1, r_2)`: the constant baseline with which the estimate
+# of $\partial J / \partial z_1$ from one text has the least variance. ($\partial \log \pi / \partial z_1$ is $1 - p$
+# for the first text, $-p$ for the second.)
 
 # %%
 answer_2: Any = None
@@ -457,8 +456,8 @@ def check_2(answer: Any) -> str:
 
 
 # %% [markdown]
-# **Exercise 3.** Which of these may be a baseline of a text $y$ that answers the prompt $x$, if the gradient is to stay
-# unbiased? Give the letters, such as `"ab"`.
+# **Exercise 3.** Which of these may be a baseline of a text $y$ that answers the prompt $x$, if the gradient is to
+# stay unbiased? Give the letters, such as `"ab"`.
 #
 # - a: the mean return of the last 1,000 texts, which were written before
 # - b: the length of the prompt

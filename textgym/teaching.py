@@ -30,7 +30,19 @@ from textgym.types import Interval
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Cell", "Claim", "Lesson", "Verdict", "WrongError", "begin", "expect", "keep", "read_cells", "read_lesson"]
+__all__ = [
+    "Cell",
+    "Claim",
+    "Lesson",
+    "Verdict",
+    "WrongError",
+    "begin",
+    "expect",
+    "keep",
+    "lessons_in",
+    "read_cells",
+    "read_lesson",
+]
 
 _HEADER = re.compile(r"^# %%(?P<rest>.*)$")
 _TAGS = re.compile(r"tags=\[(?P<tags>[^\]]*)\]")

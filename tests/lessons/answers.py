@@ -136,6 +136,27 @@ ANSWERS: Mapping[str, Mapping[int, Answers]] = {
         ),
         3: Answers(0.4551, (2.1972, 0.4343, 0.5)),
     },
+    "07_values": {
+        1: Answers(
+            lambda reward, following, epsilon, gamma: (
+                reward + gamma * (epsilon * sum(following) / len(following) + (1 - epsilon) * max(following))
+            ),
+            (
+                lambda reward, following, epsilon, gamma: reward + gamma * max(following),
+                lambda reward, following, epsilon, gamma: reward + gamma * sum(following) / len(following),
+                lambda reward, following, epsilon, gamma: reward + gamma * (1 - epsilon) * max(following),
+            ),
+        ),
+        2: Answers(0.72, (0.9, 0.63, 0.8, 0.81)),
+        3: Answers(
+            lambda first, second: second[first.index(max(first))],
+            (
+                lambda first, second: max(second),
+                lambda first, second: max(first),
+                lambda first, second: first[second.index(max(second))],
+            ),
+        ),
+    },
     "08_human_feedback": {
         1: Answers(
             lambda a, b, label: -(label * logsigmoid(a - b) + (1 - label) * logsigmoid(b - a)).mean(),

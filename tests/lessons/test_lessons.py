@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import pytest
 import torch
 
@@ -108,11 +110,36 @@ def test_the_losses_of_lesson_5_are_those_of_the_library() -> None:
         assert torch.allclose(*pair, atol=1e-6)
         assert torch.allclose(*(torch.autograd.grad(each.mean(), new)[0] for each in pair), atol=1e-6)
     envs = gym.make_vec("TextSpell-v0", 8, model="letters")
-    rollout, _ = defined["write"](load_language_model("letters"), envs, envs.reset(seed=0)[0])
+    envs.reset(seed=0)
+    rollout = defined["write"](load_language_model("letters"), envs)
     assert rollout.tokens.shape == rollout.log_probs.shape == rollout.advantages.shape == (24,)
     of_texts = rollout.advantages[:8]
     assert torch.allclose(rollout.advantages, of_texts.repeat(3))
     assert torch.allclose(of_texts, normalize_advantages(of_texts), atol=0.02)  # the same twice, but for the constant
+
+
+@pytest.mark.parametrize("name", ["02_reinforce", "05_ppo"])
+def test_what_follows_a_text_that_ended_early_is_no_part_of_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two texts: the first writes a letter and its end, the second three letters."""
+    envs: Any = gym.make_vec("TextSpell-v0", 2, model="letters")
+    end = gym.make("TextSpell-v0").unwrapped.tokenizer.eos_ids[0]  # type: ignore[attr-defined]
+    steps = iter([(2, 2), (end, 3), (4, 4)])
+    write = namespace(name)["write"]
+
+    def policy(model: Any, observations: Any) -> torch.distributions.Categorical:
+        chosen = torch.tensor(next(steps))
+        return torch.distributions.Categorical(logits=-100.0 * (torch.arange(9) != chosen[:, None]) - 1)
+
+    monkeypatch.setitem(inspect.unwrap(write).__globals__, "policy", policy)
+    envs.reset(seed=0)
+    written = write(None, envs)
+    if name == "02_reinforce":
+        assert written.rewards[2, 0] == written.log_probs[2, 0] == 0
+    else:
+        assert written.tokens.tolist() == [2, 2, end, 3, 4]
+        assert written.advantages.shape == written.log_probs.shape == (5,)
+        assert {len(each) for each in written.observations.values()} == {5}
+    assert next(steps, None) is None
 
 
 def test_the_estimates_and_the_optimum_of_lesson_6_are_those_of_the_library_and_of_the_closed_form() -> None:
@@ -254,6 +281,27 @@ def test_the_loss_of_lesson_8_is_that_of_the_library() -> None:
     chosen, rejected = torch.randn(2, 7, generator=torch.Generator().manual_seed(0)).double()
     loss = namespace("08_human_feedback")["bradley_terry_loss"](chosen, rejected)
     assert torch.allclose(loss, bradley_terry_loss(chosen, rejected, torch.ones(7)).double(), atol=1e-6)
+
+
+def test_the_updates_of_lesson_7_are_those_of_the_library() -> None:
+    from textgym.agents import SARSA, QLearning
+    from textgym.agents.common import exploration
+    from textgym.agents.common.value_losses import td_targets
+
+    defined = namespace("07_values")
+    rows = np.array([[0.0, 0.9, 0.3], [0.5, 0.5, -1.0], [0.0, 0.0, 0.0]])
+    for row in rows:
+        for rate in (0.3, 1.0):
+            for name in ("epsilon_greedy", "softmax"):
+                library = getattr(exploration, name)(row[None], rate)[0]
+                np.testing.assert_allclose(defined[name](row, rate), library, atol=1e-12)
+    rewards, letters, probabilities = np.array([1.0, 0.0, 0.5]), np.array([2, 1, 0]), np.full((3, 3), 1 / 3)
+    for rule, agent in (("q", QLearning()), ("sarsa", SARSA())):
+        following = torch.from_numpy(agent.values_after(rows, letters, probabilities))
+        library = td_targets(torch.from_numpy(rewards), following, 0.9).numpy()
+        found = [defined["target"](rule, *each, False) for each in zip(rewards, rows, letters, strict=True)]
+        np.testing.assert_allclose(found, library, atol=1e-12)
+        assert defined["target"](rule, 1.0, rows[0], 0, True) == 1.0
 
 
 @pytest.mark.slow
