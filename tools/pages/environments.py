@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gymnasium as gym
-import tasks_page
+import tasks_page  # which puts benchmarks on the path
 
+from benchmarks.tasks import built_in_ids
 from pages.markdown import Pages, docstring, table
 from textgym.envs import EpisodeTextEnv, EpisodeTextVectorEnv, TokenTextEnv, TokenTextVectorEnv
 from textgym.envs.choice import EnvChoice, id_of_grain
@@ -29,7 +30,7 @@ and references are in [](../../tasks.md).
 
 def environment_pages() -> Pages:
     """Return a page for each task and for each kind of environment, and one that lists them."""
-    ids = tasks_page.scored.built_in_ids()
+    ids = built_in_ids()
     pages = {f"{FOLDER}/{env_id}.md": environment_page(env_id) for env_id in ids}
     for name, (title, env) in GRAINS.items():
         headline, _, rest = docstring(env).partition("\n")
