@@ -59,7 +59,7 @@ docs: $(VENV)/.dev ## Build the documentation site into build/docs; warnings are
 	@echo "Open build/docs/index.html"
 
 links: $(VENV)/.dev ## Check the links of the site that lead elsewhere; needs a network
-	$(BIN)/sphinx-build -q -b linkcheck docs build/links $(ARGS)
+	$(BIN)/sphinx-build -q -b linkcheck -d build/docs/.doctrees docs build/links $(ARGS)
 
 assets: $(VENV)/.dev ## Rebuild the models that ship with the package
 	$(BIN)/python -P tools/build_assets.py $(ARGS)

@@ -40,12 +40,16 @@ ELSEWHERE: Mapping[str, str] = {
 """Page -> the test file that runs its Python."""
 _ROWS = 'import json\nrows = [{"article": f"Report {n}.", "summary": f"Sum {n}."} for n in range(40)]\n'
 _VOTES = """
+import gzip
+from pathlib import Path
+
 from textgym.feedback import write_records
 from textgym.feedback.types import Comparison, Demonstration
 from textgym.types import Example
 
 votes = [Comparison(f"k{n}", f"p{n}", f"good {n}", f"bad {n}", "a", annotator="ann") for n in range(24)]
-write_records("votes.jsonl.gz", votes)
+write_records("votes.jsonl", votes)
+Path("votes.jsonl.gz").write_bytes(gzip.compress(Path("votes.jsonl").read_bytes()))
 good = [Demonstration(f"k{n}", f"p{n}", f"good {n}") for n in range(4)]
 prompts, responses, examples = ["p"], ["good"], [Example("k", "p")]
 """
@@ -90,7 +94,9 @@ RUN: Mapping[str, Code] = {
     ),
     "sandbox": Code(),
     "several-processes": Code(smaller={"learn(96)": "learn(8)"}),
-    "sft": Code(smaller={"limit=1000": "limit=4", "batch_size=16": "batch_size=2", "[:1000]": "[:4]", **_LEARN}),
+    "sft": Code(
+        smaller={"limit=1000": "limit=4", "batch_size=16": "batch_size=2", "range(1000)": "range(4)", **_LEARN}
+    ),
     "sweeps": Code(smaller={"learn(6_000)": "learn(1)", "range(3)": "range(2)", "n_envs=16": "n_envs=2"}),
     "your-data": Code(),
 }

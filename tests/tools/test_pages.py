@@ -153,8 +153,12 @@ def test_examples_are_shown_whole_with_their_docstrings() -> None:
 
 
 def notebook(*cells: str) -> str:
-    made = [{"cell_type": "markdown", "metadata": {}, "source": cell.splitlines(True)} for cell in cells]
-    return json.dumps({"cells": made, "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
+    made = [
+        {"id": f"text-{number}", "cell_type": "markdown", "metadata": {}, "source": cell.splitlines(True)}
+        for number, cell in enumerate(cells)
+    ]
+    python = {"language_info": {"name": "python", "pygments_lexer": "ipython3"}}
+    return json.dumps({"cells": made, "metadata": python, "nbformat": 4, "nbformat_minor": 5})
 
 
 def test_lessons_are_listed_by_title_and_first_paragraph(tmp_path: Path) -> None:
@@ -274,21 +278,14 @@ def test_a_lesson_is_shown_with_its_stored_output(build: Callable[..., str], tmp
     (tmp_path / "lessons" / "01_sum.py").write_text("# %%\nraise RuntimeError\n")
     stored = json.loads(notebook("# Sums\n\nHow much is $6 \\cdot 7$?"))
     output = {"output_type": "stream", "name": "stdout", "text": ["forty-two\n"]}
-    cell = {"cell_type": "code", "execution_count": 1, "metadata": {}, "source": ["raise RuntimeError"]}
+    cell = {"id": "code", "cell_type": "code", "execution_count": 1, "metadata": {}, "source": ["raise RuntimeError"]}
     stored["cells"].append({**cell, "outputs": [output]})
     (tmp_path / "lessons" / "notebooks" / "01_sum.ipynb").write_text(json.dumps(stored))
     source = tmp_path / "source"
     write(source, {**repository.lesson_pages(tmp_path), "index.md": "# T\n\n```{toctree}\nlessons/index\n```\n"})
-    settings = (
-        "-C",
-        "-D",
-        "extensions=myst_nb",
-        "-D",
-        "nb_execution_mode=off",
-        "-D",
-        "myst_enable_extensions=dollarmath",
-    )
-    assert build(source, tmp_path / "site", *settings) == ""
+    settings = ["extensions = ['myst_nb']", "nb_execution_mode = 'off'", "myst_enable_extensions = ['dollarmath']"]
+    (source / "conf.py").write_text("\n".join(settings))
+    assert build(source, tmp_path / "site") == ""
     page = (tmp_path / "site" / "lessons" / "01_sum.html").read_text(encoding="utf-8")
     assert "forty-two" in page
     assert "Sums" in (tmp_path / "site" / "lessons" / "index.html").read_text(encoding="utf-8")

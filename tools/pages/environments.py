@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gymnasium as gym
-import tasks_page
+import tasks_page  # which puts benchmarks on the path
 
 from benchmarks.tasks import built_in_ids
 from pages.markdown import Pages, docstring, table

@@ -44,8 +44,8 @@ def example_pages(root: Path) -> Pages:
 def titled(docstring: str) -> tuple[str, str]:
     r"""Return the beginning of the first line of a script's docstring as a title, and the rest as Markdown.
 
-    >>> titled("A task of your own: short.\n\nRun ``it``.")
-    ('A task of your own', 'A task of your own: short.\n\nRun `it`.')
+    >>> titled("A task of your own: short.\n\nRun it.")
+    ('A task of your own', 'A task of your own: short.\n\nRun it.')
     """
     line, _, below = docstring.partition("\n")
     title, colon, _ = line.partition(": ")
