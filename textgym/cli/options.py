@@ -33,7 +33,7 @@ EnvId = Annotated[
 EnvIdOrRuns = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[ENV_ID|RUNS]",
+        metavar="ENV_ID|RUN",
         help="Environment id, as `textgym envs` lists them; or the folders of finished runs to compare, each RUN or "
         "LABEL=RUN.",
         autocompletion=completion.env_ids_or_runs,

@@ -129,7 +129,7 @@ def suggestion(name: str, context: Any) -> str:
 
 def _options(param: Any) -> list[str]:
     if param.param_type_name == "argument":
-        return ["ENV_ID"] if param.metavar in ("ENV_ID", "[ENV_ID|RUNS]") else []
+        return ["ENV_ID"] if param.metavar in ("ENV_ID", "ENV_ID|RUN") else []
     return [*param.opts, *param.secondary_opts]
 
 

@@ -104,8 +104,7 @@ def read_comparison(path: str | Path) -> Comparison:
     """
     run = RunFolder.open(path)
     if run.stored("command", "") == OF_RUNS:
-        stored = run.stored("settings", dict[str, Any]())
-        shared = {name: value for name, value in stored.items() if name not in OWN}
+        shared = {name: value for name, value in run.stored("settings", dict[str, Any]()).items() if name not in OWN}
         records = [read_record(file) for file in sorted((run.path / RUNS).glob("*.jsonl"))]
         return Comparison(None, shared, tuple(records))
     stored = dict(run.settings_of(COMMAND))
