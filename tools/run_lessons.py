@@ -77,8 +77,8 @@ def write_notebook(script: Path, folder: Path) -> Path:
         script: The lesson.
         folder: Where the notebook goes; it is made if it is missing.
     """
-    import jupytext  # type: ignore[import-not-found]
-    from nbclient import NotebookClient  # type: ignore[import-not-found]
+    import jupytext
+    from nbclient import NotebookClient
 
     notebook = jupytext.read(script)
     for number, cell in enumerate(notebook.cells):
