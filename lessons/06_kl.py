@@ -9,8 +9,9 @@
 # the KL divergence. For this penalty the best policy is known in closed form, and on a task this small you can compute
 # it and compare.
 #
-# You need: policy gradients with a clipped ratio (lesson 5), or just the idea that a policy makes likelier what is
-# paid more than usual.
+# You need: policy gradients with a clipped ratio (lesson 5), or just this idea: the *policy*, here a language model,
+# writes a batch of texts (a *rollout*), each is paid a *reward*, and what was paid more than the mean of the batch is
+# made likelier. How much more that was is called the *advantage*.
 
 # %%
 import itertools
@@ -35,12 +36,13 @@ lesson = begin(globals())
 # ## A reward with a hole
 #
 # `TextSpell-v0` asks for a word of three letters: the prompt `bcd=` wants the text `bcd`. What we want is the share of
-# letters in their place, and we call it the *true score*. What we pay is something else:
+# letters in their place, and we call it the *true score*. What we pay a text $y$ is something else:
 #
-# $$ r(y) = \frac{\text{right letters}}{3} + \frac{\text{letters a}}{2} $$
+# $$ r(y) = \frac{\text{number of right letters}}{3} + \frac{\text{number of a}}{2} $$
 #
-# The second term is the hole. It is here in the open, so that you can watch it. The holes of real rewards are hidden:
-# reward models like length, lists or flattery, since people who compared texts liked them a little more.
+# The second term is the hole: every a earns a half, wherever it stands. It is here in the open, so that you can watch
+# it. The holes of real rewards are hidden: reward models like length, lists or flattery, since people who compared
+# texts liked them a little more.
 
 
 # %%
@@ -59,30 +61,39 @@ Judge = Callable[[str, str], float]
 # %% [markdown]
 # ## The leash
 #
-# The *reference* $\pi_{\text{ref}}$ is the model that training starts from. How far a policy $\pi$ is from it is
-# measured by the Kullback-Leibler (KL) divergence, the mean log-ratio over texts $y$ that the policy itself writes:
+# The penalty is the leash. The *reference* $\pi_{\text{ref}}$ is a frozen copy of the model that training starts from.
+# How far a policy $\pi$ is from it is measured by the Kullback-Leibler (KL) divergence, the mean log-ratio over texts
+# $y$ that the policy itself writes. Everything here is for one prompt, which the formulas leave out:
 #
 # $$ \text{KL}(\pi \,\|\, \pi_{\text{ref}}) =
 # \mathbb{E}_{y \sim \pi}\left[\log \frac{\pi(y)}{\pi_{\text{ref}}(y)}\right] $$
 #
 # It is 0 for the reference itself and positive for all others. Its unit is the *nat*: 1 nat means that the texts of the
-# policy are, in geometric mean, $e = 2.7$ times as likely as they were. The objective with a penalty of strength
-# $\beta$, the *KL coefficient*, is
+# policy are, in geometric mean, $e = 2.7$ times as likely as under the reference. The objective, which training makes
+# as large as it can, has a penalty of strength $\beta$, the *KL coefficient*:
 #
 # $$ J_\beta(\pi) = \mathbb{E}_{y \sim \pi}[r(y)] - \beta \, \text{KL}(\pi \,\|\, \pi_{\text{ref}}) $$
 #
 # Since the KL is a mean over the policy's own texts, the penalty can be paid as a part of the reward: a text gets
-# $r(y) - \beta \, (\log \pi(y) - \log \pi_{\text{ref}}(y))$. Among *all* policies the best one is
+# $r(y) - \beta \, (\log \pi(y) - \log \pi_{\text{ref}}(y))$. That is a plain number, like the reward: no gradient
+# flows through it. Among *all* policies the best one, with the highest $J_\beta$, is
 #
 # $$ \pi^*(y) = \frac{1}{Z} \, \pi_{\text{ref}}(y) \, e^{r(y) / \beta} $$
 #
 # where $Z$ is the number that makes the sum over all texts 1. A large $\beta$ leaves the reference as it is. A small
 # one leaves only the texts with the highest reward.
 #
-# In training the KL is *estimated* from the tokens that were written. With the ratio $u = \pi_{\text{ref}} / \pi$ of a
-# token, there are two usual estimates, which have the same mean:
+# In training nobody can list all texts, and the KL is *estimated* from the tokens that were written. Let
+# $u = \pi_{\text{ref}} / \pi$ be the ratio of the probabilities of a token. There are two usual estimates, to be summed
+# over the tokens of a text:
 #
 # $$ k_1 = -\log u, \qquad k_3 = u - 1 - \log u $$
+#
+# They have the same mean, since the mean of $u$ over what the policy writes is 1. (The name $k_2$ is that of a third,
+# which is not used here.)
+#
+# In the code below, `train` is PPO with the mean of the batch in place of a critic (a network that predicts what a
+# text will be paid). The line with `clamp` is the clipped ratio of lesson 5, which keeps the steps small.
 
 # %% tags=["core"]
 
@@ -108,7 +119,7 @@ def k3(log_probs: Tensor, log_ref: Tensor) -> Tensor:
 
 
 def advantages_of(rewards: Tensor, log_probs: Tensor, log_ref: Tensor, beta: float) -> Tensor:
-    """What ``N`` texts are better than usual, with the penalty; rewards (N,), log-probabilities of tokens (T, N)."""
+    """How much better than their mean ``N`` texts are, with the penalty; rewards (N,), log-probabilities (T, N)."""
     scores = rewards - beta * k1(log_probs, log_ref).sum(dim=0)
     return (scores - scores.mean()) / (scores.std() + 1e-3)
 
@@ -134,8 +145,10 @@ def train(seed: int, judge: Judge, beta: float, rollouts: int = 40, texts: int =
 
 
 # %% [markdown]
-# The loop leans on the functions below, which write texts and score them. To have a list of *all* texts, the policy
-# may write the letters a to f only, three of them: $6^3 = 216$ texts for each prompt.
+# The loop leans on the functions below, which write texts and score them; you may skip them at first. To have a list
+# of *all* texts, the policy may write the letters a to f only, three of them: $6^3 = 216$ texts for each prompt. The
+# model has 32 words to learn from. Shapes stand in brackets: W words, Y texts, T letters of a text, N texts of a
+# rollout.
 
 # %%
 LETTERS, LENGTH = "abcdef", 3
@@ -239,12 +252,12 @@ print("start model:", Place.of(LOG_REF))
 # %% [markdown]
 # ## What do you expect?
 #
-# A right word without an a is worth 1; the text `aaa` is worth 1.5 or more for every word. The start model hardly
-# ever writes an a where none belongs. We train with $\beta$ = 1, 0.3, 0.15, 0.05 and 0. Write down:
+# A right word without an a is paid 1; the text `aaa` is paid 1.5 or more for every word. The start model seldom writes
+# an a where none belongs. We train with $\beta$ = 1, 0.3, 0.15, 0.05 and 0. Write down:
 #
 # 1. For which $\beta$ is the *reward* highest?
 # 2. For which is the *true score* highest? Does it rise at all?
-# 3. What will the model with $\beta = 0$ write for the prompt `bcd=`?
+# 3. What will the model with $\beta = 0$ write for a word without an a?
 
 # %% tags=["experiment"]
 BETAS = (1.0, 0.3, 0.15, 0.05, 0.0)
@@ -256,8 +269,8 @@ for beta, model in models.items():
 # ## The frontier
 #
 # Every $\beta$ has an optimum $\pi^*$, and all of them together are a curve: the highest reward that any policy can
-# have at its KL. No policy lies above it. We draw the curve from the list of all texts, and the trained models as
-# dots. For each we print the likeliest text for one word.
+# have at its KL. No policy lies above it. We draw the curve from the list of all texts. The trained models are points:
+# dots for their reward, squares for their true score. Beside each dot stands the likeliest text for one word.
 
 # %% tags=["experiment"]
 grid = torch.logspace(1, -2, 60)
@@ -288,13 +301,14 @@ axes.legend(loc=(0.62, 0.45), fontsize=9)
 keep(figure, "06-frontier")
 
 # %% [markdown]
-# Look at the two lines. The reward rises all the way. The true score rises with it at first, has its best place at a
-# few nats, and then falls back to where it began. Nothing in the reward tells where the turn is. The KL does not tell
-# either, but it is a budget that you can set.
+# Look at the two lines. The reward rises all the way. The true score rises with it at first, is highest at a few nats,
+# and then falls back to where it began. Nothing in the reward tells where the turn is. The KL does not tell either, but
+# you can set a limit to it.
 #
 # ## Two estimates of the same KL
 #
-# We know all texts, so we know the exact mean and the exact standard deviation of both estimates, without sampling.
+# We know all texts, so we know the exact mean and the exact standard deviation of both estimates, without sampling. They
+# are those of a single text, printed as mean +- standard deviation in nats, and averaged over the words.
 
 
 # %%
@@ -317,12 +331,13 @@ for beta, model in models.items():
 # %% [markdown]
 # Both are right on average. Near the reference $k_3$ has less noise, and it is never negative. Far away it is the other
 # way round: a letter that the policy has nearly given up has a large $u$, and the rare text that contains it has an
-# enormous $k_3$. So look at both in a log. As a *reward* use $k_1$, which the closed form above belongs to. GRPO puts
-# $k_3$ into the loss instead (lesson 10).
+# enormous $k_3$. So look at both in a log. As a part of the *reward* use $k_1$, which the objective $J_\beta$ and its
+# closed form belong to. GRPO puts $k_3$ into the loss instead (lesson 10).
 #
 # ## A failure on purpose
 #
-# These are texts of the model that was trained without a leash, with what they are paid:
+# These are texts of the model that was trained without a leash, with what the reward with the hole pays for them. The
+# two rows after it are repairs:
 
 
 # %%
@@ -340,8 +355,8 @@ for name, model in (("no leash", models[0.0]), ("beta 0.15", models[0.15]), ("me
     print("   ", ", ".join(f"{word} -> {text} ({with_hole(word, text):.2f})" for word, text in texts_of(model)))
 
 # %% [markdown]
-# The reward is the highest of all and the texts are worthless. A learning curve of the reward alone looks like a
-# success. *Read the texts*: three of them are enough to see it.
+# Without a leash the reward is the highest of all and the texts are worthless. A learning curve of the reward alone
+# looks like a success. *Read the texts*: three of them are enough to see it.
 #
 # **The repair** comes in two kinds, both above. A *leash*, $\beta = 0.15$, makes the policy pay for every letter that
 # the reference would hardly write, and an a where none belongs often costs more than it earns. It also stops the honest
@@ -353,8 +368,9 @@ for name, model in (("no leash", models[0.0]), ("beta 0.15", models[0.15]), ("me
 # - A policy maximises what you pay, not what you mean.
 # - The best policy under a KL penalty is the reference times $e^{r / \beta}$. Halving $\beta$ squares this factor.
 # - Plot reward against KL, not against steps, and a true score beside it wherever you have one.
-# - In the library: `kl_coef`, or `kl_target`, which adapts the coefficient so that the KL stays near a target; see
-#   [the page of PPO](../docs/ppo.md). Records have `kl` ($k_1$) and `kl_k3`.
+# - In the library $\beta$ is `kl_coef` (`--kl-coef` in a command). With `kl_target` the coefficient is adapted so that
+#   the KL stays near a target, in nats per text; see [the page of PPO](../docs/ppo.md). Its logs have `kl` ($k_1$) and
+#   `kl_k3`.
 #
 # ## The claims, measured
 #
@@ -411,7 +427,7 @@ def objective(place: Place, beta: float) -> Tensor:
 # Replace `None`, then ask: `python lessons/06_kl.py --exercise 1`, or `lesson.check_answer(1)` in a notebook.
 #
 # **Exercise 1.** Write `answer_1(probabilities, rewards, beta)`: the probabilities of the best policy, from those of
-# the reference, for a prompt with a few texts; all are NumPy arrays.
+# the reference, for a prompt with a few texts. Probabilities and rewards are NumPy arrays, `beta` is a number.
 
 # %%
 answer_1: Any = None
@@ -431,7 +447,7 @@ def check_1(answer: Any) -> str:
 
 # %% [markdown]
 # **Exercise 2.** Write `answer_2(log_pi, log_ref)`: the estimate $k_3$ of each token, from log-probabilities under the
-# policy that wrote it and under the reference.
+# policy that wrote it and under the reference, which are tensors.
 
 # %%
 answer_2: Any = None
@@ -480,4 +496,4 @@ def check_3(answer: Any) -> str:
 # - Gao, Schulman and Hilton, "Scaling laws for reward model overoptimization" (2022),
 #   [arXiv:2210.10760](https://arxiv.org/abs/2210.10760): the curve that turns down, for learned rewards (lesson 9).
 #
-# Next: [7. Value-based writing](07_values.py).
+# Next: [7. Writing by values](07_values.py).

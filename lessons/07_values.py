@@ -31,12 +31,14 @@ lesson = begin(globals())
 # %% [markdown]
 # ## The task
 #
-# `TextSpell-v0` shows a prompt such as `bc=` and asks for the word. The easy level has the letters a, b, c and five
-# training words of two letters. `density="sparse"` pays 1 for the right word, at the end, and nothing before. So there
-# are 20 unfinished texts, with three letters that may follow on each: 60 values in all.
+# `TextSpell-v0` shows a prompt such as `cb=` and asks for the word before the sign, here `cb`. A *token*, the
+# action, is one letter. The easy level has the letters a, b, c and five training words of two letters.
+# `density="sparse"` pays 1 for the right word, at the end, and nothing before. A prompt and what stands behind it is
+# the *state*. Each word has four unfinished texts (no letter yet, or one of three), so there are 20, with three
+# letters that may follow on each: 60 values in all. A second reward, `"deceptive"`, is for the failure further below.
 
 # %%
-A, COUNT = 2, 3  # the token of the letter a; number of letters
+A, COUNT = 2, 3  # number of the letter a in the vocabulary (b is 3, c is 4); how many letters there are
 GAMMA = 0.9
 SPARSE = {"difficulty": "easy", "density": "sparse"}
 DECEPTIVE = {"difficulty": "easy", "density": "deceptive"}
@@ -46,7 +48,10 @@ Table = dict[State, np.ndarray]
 
 
 def state_of(observation: dict[str, np.ndarray]) -> State:
-    """Return the text so far, prompt and letters, as a tuple of tokens."""
+    """Return the text so far, prompt and letters, as a tuple of tokens (numbers).
+
+    `input_ids` has a fixed length and is filled up behind the text; `attention_mask` is 1 where the text is.
+    """
     return tuple(observation["input_ids"][: observation["attention_mask"].sum()].tolist())
 
 
@@ -60,8 +65,8 @@ def state_of(observation: dict[str, np.ndarray]) -> State:
 #
 # where $r$ is the reward of the letter, $\gamma$ the discount, $s'$ the text with the letter, and $b$ any letter
 # behind that. The second term is 0 where the text ends. *Q-learning* takes the equation for an instruction. It begins
-# with a table of zeros, and after every letter moves the value a share $\alpha$ (the *step size*) towards the right
-# side:
+# with a table of zeros, $Q$ without the star, and after every letter moves the value a share $\alpha$ (the *step
+# size*) towards the right side, its *target*:
 #
 # $$ Q(s, a) \leftarrow Q(s, a) + \alpha \, \bigl(r + \gamma \max_b Q(s', b) - Q(s, a)\bigr) $$
 #
@@ -110,7 +115,10 @@ def learn(
     power: float = 0.0,
     seed: int = 0,
 ) -> Table:
-    """Write letters, and learn from each; the step size is n ** -power for the n-th update of a value."""
+    """Write letters, and learn from each; the step size is n ** -power for the n-th update of a value.
+
+    `world` has the options of the environment. One text follows on another until all letters are written.
+    """
     env, random = gym.make("TextSpell-v0", **world), np.random.default_rng(seed)
     table: Table = defaultdict(lambda: np.zeros(COUNT))
     updates: Table = defaultdict(lambda: np.zeros(COUNT))
@@ -128,21 +136,24 @@ def learn(
 
 # %% [markdown]
 # The step size is 1 for Q-learning here: `power=0`. Letters lead to texts without chance, and rewards are without
-# chance, so that one look is enough.
+# chance, so that one look is enough. The target of SARSA depends on a letter that is drawn. It needs a mean over many
+# looks, and so a step size that falls: `power=0.8` below.
 #
 # ## What do you expect?
 #
 # The table is filled by *random* letters, and the word is paid at the end only. Write down:
 #
-# 1. Which of the four values on the way to `bc` (of b and c, first and second letter) becomes right first?
+# 1. Two values on the way to `cb` are not 0: that of c behind `cb=`, and that of b behind `cb=c`. Which becomes right
+#    first?
 # 2. Can values that were learned from random letters be those of the *best* writer? By Q-learning? By SARSA?
 # 3. What happens if you always write the best letter that you know of, from the start?
 #
 # ## The exact values
 #
 # With 60 values *value iteration* is done in a moment: apply the right side of the Bellman equation to all values at
-# once, until they stand still. `epsilon` above 0 gives the values of a writer who goes on exploring at this rate, and
-# takes the mean over what is written next where the equation has the maximum.
+# once, until they stand still. That needs the environment's rules; Q-learning needs only what it sees. `epsilon`
+# above 0 gives the values of a writer who goes on exploring at this rate: the mean over what this writer writes next
+# stands in place of the maximum.
 
 
 # %%
@@ -154,7 +165,7 @@ def tree_of(world: dict[str, str]) -> TextTree:
 
 
 def exact_values(tree: TextTree, epsilon: float = 0.0) -> np.ndarray:
-    """Values (S, 3) of the letters behind all texts."""
+    """Values (S, 3) of the letters behind all S unfinished texts."""
     return value_iteration(tree, GAMMA, epsilon=epsilon)[:, A : A + COUNT]
 
 
@@ -186,15 +197,17 @@ for rule, power in (("q", 0.0), ("sarsa", 0.8)):
     )
 
 # %% [markdown]
-# Q-learning finds the values of the best writer from letters that were drawn blindly. It is *off-policy*: its maximum
-# asks what the best next letter would give, whichever one is written. It could learn from a log of others as well.
-# SARSA is *on-policy*: it learns what a text is worth to somebody who goes on making mistakes. Both are right about
-# what they say, and as exploration ends they agree.
+# Questions 1 and 3 are answered below, question 2 here. Q-learning finds the values of the best writer from letters
+# that were drawn blindly. It is *off-policy*: its maximum asks what the best next letter would give, whichever one is
+# written. It could learn from a log of others as well. SARSA is *on-policy*: it learns what a text is worth to
+# somebody who goes on making mistakes. From random letters it would learn the values of a random writer. Both are
+# right about what they say, and as exploration ends they agree.
 #
 # ## Value flows backwards, in one picture
 #
 # On the way to the word `cb` four texts matter: nothing yet, and each first letter. We look at the table after more
-# and more random letters. (On the right is the failure that follows.)
+# and more random letters, which are spent on all five words. (The curves on the right, and the three returns printed
+# first, belong to the failure that follows.)
 
 
 # %%
@@ -268,39 +281,44 @@ curve_axes.legend(loc="lower right")
 keep(figure, "07-values")
 
 # %% [markdown]
-# Nothing happens until the word is written by chance. Then the *last* letter is right: `cb=c`, b. When c is next
-# written behind `cb=`, it is worth 0.9 times what now stands behind it. Values flow from the end of a text to its
-# beginning, a letter at each visit. In a text of 100 tokens that is a long way.
+# Nothing happens until the word is written by chance. Then the value of the *last* letter is right: b behind `cb=c`.
+# When c is next written behind `cb=`, its value becomes 0.9 times the largest of the values that stand behind it now.
+# Values flow from the end of a text to its beginning, a letter at each visit. In a text of 100 tokens that is a long
+# way.
 #
 # ## A failure on purpose
 #
 # The reward `"deceptive"` pays 1 for the word at its end, but a quarter of a point at once for every *wrong* letter.
-# A greedy writer tries a letter, is paid for a wrong one, and now has something to prefer. It never finds out what
-# the others are worth: look at the crosses. More letters do not help, since they are the same letters. Note that the
-# table is not wrong about what it has seen. The maximum over values that were never tried is.
+# A word of two wrong letters brings 0.5. A greedy writer tries a letter, is paid for a wrong one, and now has
+# something to prefer. It never finds out what the others are worth: look at the orange crosses, means over the five
+# words and three seeds. More letters do not help, since they are the same letters. Note that the table is not wrong
+# about what it has seen. Wrong is the maximum, which takes the 0 of a letter that was never tried for its value.
 #
-# **The repair** is to explore. Epsilon-greedy and softmax writers try all letters at first, and less and less of them
-# later. Both find the words. Softmax tries a letter that is a little worse more often than one that is much worse,
-# for epsilon-greedy all letters but the best are alike. With a vocabulary of 50,000 tokens neither is enough: random
+# **The repair** is to explore. Epsilon-greedy and softmax writers try all letters at first ($\epsilon$ falls from 1
+# to 0, the temperature from 1.02 to 0.02), and fewer and fewer of them later. With enough letters both find most
+# words or all. Softmax tries a letter that is a little worse more often than one that is much worse; for
+# epsilon-greedy all letters but the best are alike. With a vocabulary of 50,000 tokens neither is enough: random
 # tokens are no text. There one explores by sampling from a language model, which is what the policy gradient of
 # lesson 2 does all the time.
 #
 # ## A network in place of the table
 #
 # A table knows nothing about a text that it has not seen. A *deep Q-network* (DQN; Mnih et al., 2015) computes values
-# by a network with parameters $\theta$, here a language model with a layer for $Q$ on top, and takes gradient steps
-# down
+# by a network with parameters $\theta$. Here it is a *language model*, a network that reads a text and gives every
+# token a probability, with a layer for $Q$ on top. It takes gradient steps down
 #
 # $$ L(\theta) = \mathbb{E} \bigl[ h \bigl( r + \gamma \max_b Q_{\theta'}(s', b) - Q_\theta(s, a) \bigr) \bigr] $$
 #
-# where $h$ is the Huber loss (half the square of small errors, linear in large ones). It is the update of Q-learning
-# with two precautions. Letters are drawn from a *replay buffer* of what was written before, so that they are not all
-# about one text. And the maximum is taken by $\theta'$, the *target network*, a copy of $\theta$ that is renewed now
-# and then, so that the goal does not move with every step.
+# where $h$ is the Huber loss (half the square of small errors, linear in large ones), $\mathbb{E}$ the mean over the
+# letters of a batch, and the maximum is left out again where the text ends. It is the update of Q-learning with two
+# precautions. Letters are drawn from a *replay buffer* of what was written before, so that they are not all about one
+# text. And the maximum is taken by $\theta'$, the *target network*, a copy of $\theta$ that is renewed now and then,
+# so that the goal does not move with every step.
 #
-# The agents of this package are `q_learning`, `sarsa` and `dqn`. We train a table and a network on the 32 words of
-# three letters of the medium level, and ask both for 16 *other* words. The reward is dense: a third for each right
-# letter.
+# The agents of this package are `q_learning`, `sarsa` and `dqn`; the last one is the DQN of Stable-Baselines3. We
+# train a table and a network on the 32 words of three letters, a to d, of the medium level, and ask both for 16
+# *other* words. The reward is dense, a third for each right letter, and $\gamma$ is 1. The network begins as
+# `letters`, a tiny language model that comes with the package; the table makes no use of it.
 
 
 # %%
@@ -312,7 +330,7 @@ def asked_for(agent: Any, split: str) -> np.ndarray:
         observation, ended, total = env.reset(options={"task_key": data[place].key})[0], False, 0.0
         while not ended:
             shown = {name: np.asarray(array)[None] for name, array in observation.items()}
-            observation, reward, ended, *_ = env.step(int(agent.act(shown, greedy=True)[0]))
+            observation, reward, ended, *_ = env.step(int(agent.act(shown, greedy=True)[0]))  # a batch of one
             total += float(reward)
         returns.append(total)
     return np.array(returns)
@@ -336,8 +354,8 @@ for name in ("q_learning", "dqn"):
     )
 
 # %% [markdown]
-# The table learns its own words, and guesses the others. The network spells words that it was never asked for. It has
-# not learned words, but to copy.
+# The table learns its own words, and guesses the others: one letter in four is right by chance. The network spells
+# most letters of words that it was never asked for. It has not learned words, but to copy.
 #
 # ## What to remember
 #
@@ -350,8 +368,8 @@ for name in ("q_learning", "dqn"):
 #
 # - Value flows from the end of a text to its beginning.
 # - A maximum over values that were never tried needs exploration.
-# - Values reach a goal with fewer texts where texts can be used again. Over a vocabulary of thousands, policies are the
-#   better tool.
+# - Values can be learned from old texts, and from those of others. Over a vocabulary of thousands, where random
+#   tokens are no text, policies are the usual tool.
 #
 # Pages: [Q-learning](../docs/q_learning.md), [SARSA](../docs/sarsa.md), [DQN](../docs/dqn.md),
 # [logs](../docs/logs.md) (learning from what others wrote).
@@ -398,8 +416,8 @@ def claims() -> list[Claim]:
 # Replace `None`, then ask: `python lessons/07_values.py --exercise 1`, or `lesson.check_answer(1)` in a notebook.
 #
 # **Exercise 1.** *Expected SARSA* takes the mean over what may be written next, in place of the letter that was
-# drawn. Write `answer_1(reward, following, epsilon, gamma)`: its target for an epsilon-greedy writer. `following` is
-# the list of the values of the next letters, no two of them equal.
+# drawn. Write `answer_1(reward, following, epsilon, gamma)`: its target for an epsilon-greedy writer, where the text
+# has not ended. `following` is the list of the values of the next letters, of any number, no two of them equal.
 
 # %%
 answer_1: Any = None
@@ -415,7 +433,8 @@ def check_1(answer: Any) -> str:
 
 # %% [markdown]
 # **Exercise 2.** The word is `cb`, the letters are a, b and c, the reward is sparse, $\gamma = 0.9$. SARSA explores
-# with $\epsilon = 0.3$ for ever, epsilon-greedy. Which value does it find for c as the first letter?
+# with $\epsilon = 0.3$ for ever, epsilon-greedy. Which value does it find for c as the first letter? Give a number.
+# (Begin at the end: what is each second letter worth, and how often does this writer take it?)
 
 # %%
 answer_2: Any = None
@@ -429,8 +448,9 @@ def check_2(answer: Any) -> str:
 
 # %% [markdown]
 # **Exercise 3.** A maximum of noisy values is too high: whichever value is overestimated wins. *Double Q-learning*
-# has two tables, and lets one choose the letter and the other say what it is worth. Write `answer_3(first, second)`,
-# for the values of the next letters in both tables: the value of $s'$ if the first table chooses.
+# has two tables, and lets one choose the letter and the other say what it is worth. Write `answer_3(first, second)`.
+# Both are lists, the values of the same next letters in either table. It returns the value of $s'$ (without reward
+# and $\gamma$) if the first table chooses.
 
 # %%
 answer_3: Any = None

@@ -2,7 +2,7 @@
 
     python tools/run_lessons.py                # all of them
     python tools/run_lessons.py 1 5            # some of them
-    python tools/run_lessons.py --notebooks    # also execute them as notebooks, whose outputs the documentation shows
+    python tools/run_lessons.py --notebooks    # also as notebooks, whose outputs the documentation shows
 
 Results are kept in lessons/results.json, and lessons/README.md shows them. Notebooks need Jupytext and
 nbclient; without them an error says so before anything runs.
@@ -71,7 +71,9 @@ def _run(script: Path, *options: str) -> tuple[float, str]:
 
 
 def write_notebook(script: Path, folder: Path) -> Path:
-    """Execute a lesson as a notebook, and write it with its outputs.
+    """Write a lesson as a notebook with its outputs: those that are stored if its code is the same, else new ones.
+
+    To have new ones all the same, remove the notebook.
 
     Args:
         script: The lesson.
@@ -80,16 +82,30 @@ def write_notebook(script: Path, folder: Path) -> Path:
     import jupytext
     from nbclient import NotebookClient
 
+    file = folder / f"{script.stem}.ipynb"
     notebook = jupytext.read(script)
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number}"  # the same script gives the same ids
-    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(ROOT)}}).execute()
-    for cell in notebook.cells:
-        cell.get("metadata", {}).pop("execution", None)  # times, which differ from run to run
+    stored = jupytext.read(file) if file.is_file() else None
+    if stored is not None and _code(stored) == _code(notebook):
+        notebook.metadata = stored.metadata
+        for cell, known in zip(_code_cells(notebook), _code_cells(stored), strict=True):
+            cell["outputs"], cell["execution_count"] = known["outputs"], known["execution_count"]
+    else:
+        NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(ROOT)}}).execute()
+        for cell in notebook.cells:
+            cell.get("metadata", {}).pop("execution", None)  # times, which differ from run to run
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"{script.stem}.ipynb"
     jupytext.write(notebook, file)
     return file
+
+
+def _code_cells(notebook: Any) -> list[Any]:
+    return [cell for cell in notebook.cells if cell["cell_type"] == "code"]
+
+
+def _code(notebook: Any) -> list[str]:
+    return [cell["source"] for cell in _code_cells(notebook)]
 
 
 def table_of(results: Mapping[str, Result]) -> str:
@@ -115,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the lessons that the arguments name."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("numbers", nargs="*", type=int, help="lessons to run; by default all")
-    parser.add_argument("--notebooks", action="store_true", help="also execute them as notebooks")
+    parser.add_argument("--notebooks", action="store_true", help="also write them as notebooks")
     chosen = parser.parse_args(arguments)
     missing = [name for name in _NEEDED if chosen.notebooks and importlib.util.find_spec(name) is None]
     if missing:

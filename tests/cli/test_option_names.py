@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import typer
-from typer.testing import CliRunner, Result
 
 from textgym.agents.registry import installed_agents
 from textgym.cli import app as cli
@@ -28,6 +29,7 @@ POSITIONAL = {
     "feedback serve": ["no.db"],
     "feedback simulate": ["no.db"],
 }
+COMMAND = typer.main.get_command(cli.app)
 ANY_NUMBER = {"--position-bias", "--length-bias"}
 """Options that may be below 0."""
 
@@ -37,8 +39,16 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+class Result(NamedTuple):
+    exit_code: object
+    stderr: str
+
+
 def run(*arguments: str) -> Result:
-    return CliRunner().invoke(cli.app, list(arguments))
+    """Run a command. It is built once for all tests, which takes longer than to run it."""
+    with redirect_stdout(StringIO()), redirect_stderr(StringIO()) as shown, pytest.raises(SystemExit) as exit_code:
+        COMMAND.main(list(arguments))
+    return Result(exit_code.value.code, shown.getvalue())
 
 
 def mistake(command: str) -> str:

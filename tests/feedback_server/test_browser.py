@@ -10,21 +10,22 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from benchmarks.feedback_page import answer_all, open_page, press
 from textgym.feedback import FeedbackStore, shown_order
 from textgym.feedback.server import site
+from textgym.feedback.server.serve import Address, serving
 from textgym.feedback.types import Comparison, Demonstration, ImplicitFeedback, Mode, Question, Ranking, Rating
 from textgym.types import Message
 
 pytestmark = pytest.mark.timeout(900)
 
 
-class Server:
-    """The command, serving a store that the test looks into as well."""
+class Command:
+    """The command, serving a store."""
 
     def __init__(self, folder: Path) -> None:
         self.store = FeedbackStore(folder / "project.db")
@@ -52,14 +53,17 @@ class Server:
         self.store.close()
 
 
+class Server(NamedTuple):
+    """A page that is served, and its store, which the test looks into as well."""
+
+    store: FeedbackStore
+    url: str
+
+
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    server = Server(tmp_path)
-    try:
-        server.wait()
-        yield server
-    finally:
-        server.stop()
+    with FeedbackStore(tmp_path / "project.db") as store, serving(store, Address(port=0), "me") as url:
+        yield Server(store, url.rstrip("/"))
 
 
 @pytest.fixture
@@ -628,7 +632,7 @@ def test_a_vote_is_possible_within_seconds_of_the_command(tmp_path: Path) -> Non
     """3 seconds where nothing else runs; the bound here leaves room for a busy machine."""
     times = []
     for number in range(3):
-        server = Server(tmp_path / str(number))
+        server = Command(tmp_path / str(number))
         try:
             times.append(server.wait())
         finally:

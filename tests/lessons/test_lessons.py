@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import subprocess
 import sys
@@ -64,6 +65,22 @@ def test_a_lesson_has_its_parts_in_order(name: str) -> None:
     assert sorted(int(each) for each in re.findall(r"\*\*Exercise (\d)\.\*\*", prose)) == [1, 2, 3]
     core = [line for cell in cells if "core" in cell.tags for line in cell.source.splitlines() if line.strip()]
     assert 0 < len(core) <= MAX_CORE_LINES
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_the_notebook_of_a_lesson_is_its_script_with_outputs(name: str) -> None:
+    file = ROOT / "lessons" / "notebooks" / f"{name}.ipynb"
+    stored = json.loads(file.read_text(encoding="utf-8"))["cells"]
+    cells = [
+        (cell.is_code, cell.source if cell.is_code else re.sub("^# ?", "", cell.source, flags=re.M))
+        for cell in read_cells(LESSONS[name].read_text(encoding="utf-8"))
+    ]
+    assert [(cell["cell_type"] == "code", "".join(cell["source"])) for cell in stored] == [
+        (is_code, source.strip("\n")) for is_code, source in cells
+    ], f"python tools/run_lessons.py {int(name[:2])} --notebooks"
+    outputs = [output for cell in stored for output in cell.get("outputs", ())]
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+    assert not any(output["output_type"] == "error" for output in outputs)
 
 
 @pytest.mark.parametrize("name", LESSONS)

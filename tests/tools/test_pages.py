@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import pytest
 from pages import api, commands, environments, references, registries, repository
 from pages.links import page_of, site_links, with_toctrees
@@ -21,6 +22,7 @@ import textgym
 from textgym.agents import AGENTS, agent_options
 from textgym.agents.registry import can_learn, installed_agents, resolve_agent
 from textgym.metrics.names import LOWER_IS_BETTER
+from textgym.naming import argument
 from textgym.rewards.names import NAMED_REWARDS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,7 +45,9 @@ def names_in(text: str) -> set[str]:
 
 def test_every_environment_has_a_page_that_names_both_ids() -> None:
     found = environments.environment_pages()
-    for env_id in (each for each in textgym.registered_ids() if "Episode" not in each and ":" not in each):
+    own = [each for each in textgym.registered_ids() if str(gym.registry[each].kwargs["task"]).startswith("textgym.")]
+    assert "TextSumm-v1" in own
+    for env_id in (each for each in own if "Episode" not in each):
         text = found[f"environments/{env_id}.md"]
         assert f"`{env_id}`" in text
         assert f"({env_id}.md)" in found["environments/index.md"]
@@ -51,11 +55,12 @@ def test_every_environment_has_a_page_that_names_both_ids() -> None:
             f"## {part}" in text for part in ("Description", "Rewards", "Metrics", "Arguments", "Version History")
         )
     shown = " ".join(found.values())
-    assert [env_id for env_id in textgym.registered_ids() if f"`{env_id}`" not in shown] == []
+    assert [env_id for env_id in own if f"`{env_id}`" not in shown] == []
 
 
 def test_every_command_has_a_page_with_all_its_options() -> None:
     found = commands.command_pages()
+    assert argument("max_new_tokens") == "max_new_tokens"  # reading a command leaves no names of its options behind
     for words, command in commands.commands().items():
         text = found[f"commands/{'-'.join(words)}.md"]
         own = [each for each in command.params if each.param_type_name == "option" and not each.hidden]

@@ -73,3 +73,21 @@ def test_notebooks_keep_their_outputs(folder: Path) -> None:
     text = json.loads(run_lessons.write_notebook(folder / "03_small.py", folder / "notebooks").read_text())
     assert [cell["cell_type"] for cell in text["cells"]] == ["markdown", "code"]
     assert text["cells"][1]["outputs"][0]["text"] == ["runs\n"]
+
+
+def test_a_notebook_of_the_same_code_is_not_run_again(folder: Path) -> None:
+    for name in ("jupytext", "nbclient", "ipykernel"):
+        pytest.importorskip(name)
+    script, notebooks = folder / "03_small.py", folder / "notebooks"
+    file = run_lessons.write_notebook(script, notebooks)
+    file.write_text(file.read_text().replace('"runs\\n"', '"ran\\n"'))
+    script.write_text(SCRIPT.replace("Prose.", "Other prose."))
+    prose, code = json.loads(run_lessons.write_notebook(script, notebooks).read_text())["cells"]
+    assert "".join(prose["source"]) == "# 3. Small\n\nOther prose."
+    assert code["outputs"][0]["text"] == ["ran\n"]
+    script.write_text(SCRIPT.replace("LEAST = 1", "LEAST = 2"))
+    assert (
+        json.loads(file.read_text())["metadata"]
+        == json.loads(run_lessons.write_notebook(script, notebooks).read_text())["metadata"]
+    )
+    assert json.loads(file.read_text())["cells"][1]["outputs"][0]["text"] == ["runs\n"]

@@ -42,18 +42,18 @@ def help_of(words: Sequence[str], command: Any) -> tuple[str, list[list[str]], l
     Options of agents, which ``--agent`` adds, are left out: they are those of :func:`agent_rows`.
     """
     # With the request for help in its arguments, and without acting on it, a command adds the defaults of what it runs.
-    context = command.make_context(" ".join(("textgym", *words)), ["--help"], resilient_parsing=True)
-    is_of_any_agent = isinstance(command, AgentCommand) and not isinstance(command, SftCommand)
-    given = [each for each in command.params if each.expose_value or not is_of_any_agent]
-    kinds = [[each for each in given if each.param_type_name == kind] for kind in ("argument", "option")]
-    arguments, options = (_rows(each, context) for each in kinds)
-    return command.get_usage(context).removeprefix("Usage: "), arguments, options
+    with command.make_context(" ".join(("textgym", *words)), ["--help"], resilient_parsing=True) as context:
+        is_of_any_agent = isinstance(command, AgentCommand) and not isinstance(command, SftCommand)
+        given = [each for each in command.params if each.expose_value or not is_of_any_agent]
+        kinds = [[each for each in given if each.param_type_name == kind] for kind in ("argument", "option")]
+        arguments, options = (_rows(each, context) for each in kinds)
+        return command.get_usage(context).removeprefix("Usage: "), arguments, options
 
 
 def agent_rows(name: str) -> list[list[str]]:
     """Return what the help of ``textgym train --agent NAME`` says about each option of the agent."""
-    command = commands()["train",]
-    return _rows(agent_parameters(name, set()), command.make_context("textgym train", [], resilient_parsing=True))
+    with commands()["train",].make_context("textgym train", [], resilient_parsing=True) as context:
+        return _rows(agent_parameters(name, set()), context)
 
 
 def _rows(given: Sequence[Any], context: Any) -> list[list[str]]:
