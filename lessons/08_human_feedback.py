@@ -5,10 +5,11 @@
 #
 # People can say "this one is better", give three stars out of five, or click. None of these is a reward. Each is a
 # noisy trace of one, and each has a bias of its own. In this lesson you fit reward models to all three, see how good
-# a reward model can be at best, and see a click model learn something nobody likes.
+# a reward model can be at best, and see a model of clicks learn a taste that nobody has.
 #
-# You need: lesson 1, and logistic regression. Annotators are simulated, so that the truth is known and mistakes can
-# be seen.
+# You need: logistic regression, and lesson 1, or this much of it: a model gets a *prompt* and writes a text, and a
+# *reward* is a number for that text. Annotators, the people who judge texts, are simulated, so that the truth is
+# known and mistakes can be seen.
 
 # %%
 from typing import Any, NamedTuple
@@ -29,10 +30,12 @@ lesson = begin(globals())
 # %% [markdown]
 # ## Texts, and what is true about them
 #
-# `TextSpell-v0` wants a word; the start model writes eight texts for each. The *true worth* of a text is its share of
-# right letters, which the model of an annotator knows and the reward model does not. The reward model sees four
-# numbers of a text, its *features*: whether letters 1, 2, 3 are right, and how *new* the text is (from 0 for the
-# oldest of the eight to 1 for the newest). Newness is worth nothing. Remember it.
+# In `TextSpell-v0` the prompt is a word of three letters, and the task is to spell it. A small model that ships with
+# textgym, the *start model*, writes eight texts for each word; fewer than a third of their letters are right. The
+# *true worth* of a text is its share of right letters. The simulated annotators know it, the reward model does not.
+# The reward model sees four numbers of a text, its *features*: whether letters 1, 2, 3 are right (1 or 0), and how
+# *new* the text is (from 0 for the oldest of the eight to 1 for the newest, in random order). Newness is worth
+# nothing. Remember it.
 
 
 # %%
@@ -62,17 +65,20 @@ def written(split: Any, seed: int) -> Texts:
 # %% [markdown]
 # ## Comparisons
 #
-# Bradley and Terry (1952): the probability that somebody prefers text $a$ to text $b$ depends on the difference of
-# their worths $u$,
+# Bradley and Terry (1952): the probability that somebody prefers text $a$ to text $b$, written $a \succ b$, depends
+# on the difference of their worths $u_a$ and $u_b$,
 #
 # $$ P(a \succ b) = \sigma\!\left(\frac{u_a - u_b}{\tau}\right), \qquad \sigma(x) = \frac{1}{1 + e^{-x}} $$
 #
-# $\tau$ is the noise of the annotator: at 0 the better text always wins, at infinity a coin decides. A reward model
-# $r$ is fitted by maximum likelihood: make the choices that were made likely. The loss of one choice is
+# $\tau$ is the noise of the annotator, in units of worth: near 0 the better text always wins, at infinity a coin
+# decides. The reward model here is linear: the score $r$ of a text is a sum of its features, each times a weight, so
+# there are four weights to find. They are fitted by maximum likelihood: make the choices that were made likely. The
+# loss of one choice is
 #
 # $$ L = -\log \sigma(r_{\text{chosen}} - r_{\text{rejected}}) $$
 #
-# Only differences enter, so a reward model has no zero (lesson 2 says why that matters to REINFORCE).
+# Only differences enter. So a reward model has no zero: add 5 to all scores and no loss changes (lesson 2 shows what
+# such a constant does to REINFORCE). And $r$ stands for $u / \tau$, so its scale depends on the noise.
 
 
 # %% tags=["core"]
@@ -111,7 +117,8 @@ def fit_choices(chosen: Tensor, rejected: Tensor) -> Tensor:
 # ## What do you expect?
 #
 # Two annotators, one careful ($\tau = 0.1$), one in a hurry ($\tau = 0.5$). The reward model is measured by its
-# *accuracy*: the share of new choices of the same annotator that it predicts. Write down:
+# *accuracy*: the share of new choices of the same annotator, on other words, that it predicts. A coin has 0.5. Write
+# down:
 #
 # 1. How many comparisons does it take to get four weights about right: 10, 100 or 1,000?
 # 2. Which accuracy does the reward model of the hurried annotator reach, with as many comparisons as you like?
@@ -157,14 +164,19 @@ axes.legend(loc="lower right")
 keep(figure, "08-ceiling")
 
 # %% [markdown]
-# The dashed lines are *ceilings*: what somebody who knows the truth predicts of a noisy choice. 0.7 can be perfect
-# and 0.9 mediocre. An accuracy without its ceiling says nothing; estimate it by asking two people the same question.
+# A hundred comparisons come close to the dashed lines, and more hardly help: there are only four weights. The dashed
+# lines are *ceilings*: the accuracy of somebody who knows the true worth. A model can land a little above by luck,
+# since 4,000 test choices are a sample, and of two texts with equal worth a coin chooses one.
+#
+# So 0.7 can be perfect and 0.9 mediocre. An accuracy without its ceiling says nothing. To estimate it, ask two people
+# the same question: if each chooses $a$ with probability $p \ge 1/2$, the ceiling of this question is $p$, and they
+# agree with probability $p^2 + (1 - p)^2$, which is at most $p$.
 #
 # ## Ratings
 #
 # Next, stars. Annotators give one to five, but some are strict. Nothing is wrong with that, unless strict ones see
-# other texts than mild ones. Here two annotators share the work by date: the mild one rated the old texts, and the
-# strict one rates the new.
+# other texts than mild ones. Here two annotators share the work by date: the mild one rated the older half of the
+# texts, and the strict one, who gives 1.5 stars less, rates the newer half.
 
 
 # %% tags=["core"]
@@ -197,7 +209,7 @@ def rated_accuracies(seed: int) -> tuple[float, float]:
     random = np.random.default_rng(seed)
     training, test = written("train", seed), written("test", seed)
     stars, annotators = rate(training, random)
-    asked = compare_texts(test, 4_000, 0.02, random)  # hardly any noise
+    asked = compare_texts(test, 4_000, 0.02, random)  # hardly any noise, but equal worth is still a coin toss
     as_choices = fit_choices(*choices_of(training, stars, annotators))
     return accuracy(fit_stars(training, stars), asked), accuracy(as_choices, asked)
 
@@ -209,14 +221,17 @@ print(
 )
 
 # %% [markdown]
-# Within one annotator, the order of stars can be trusted; between two, it cannot. Turning ratings into choices throws
-# the scale away and keeps the order.
+# The first model has learned that new texts are bad, because the strict annotator saw them: print what `fit_stars`
+# returns, and the last weight is negative and larger in size than the others. Within one annotator, the order of
+# stars can be trusted; between two, it cannot. Turning the ratings of each annotator into choices throws the scale
+# away and keeps the order. (The ceiling is about 0.8 here, not 1: many pairs have equal worth.)
 #
 # ## A failure on purpose
 #
 # Clicks cost nothing and come in millions. A page shows four texts of a prompt, the newest first. A reader looks at
-# place $k$ with probability $1 / k$, and clicks what they look at with a probability equal to its worth. We fit the
-# worth to the clicks.
+# place $k$ (1 is the top) with probability $1 / k$, and clicks what they look at with a probability equal to its
+# worth. We fit a linear model to the clicks (1 or 0) by least squares. Right would be a weight of 1/3 for each letter
+# and 0 for newness. The second line of the output is the repair, which is explained below it.
 
 
 # %% tags=["core"]
@@ -244,13 +259,15 @@ for name, targets in (("clicks as they are", clicks), ("clicks times place", cli
     print(f"{name}: letters {weights[:3].round(2)}, newness {weights[3]:+.2f}")
 
 # %% [markdown]
-# The first model believes that early letters are worth as much as a right letter. They are not: they were *shown
-# first*, and what nobody looks at nobody clicks. An agent that is trained on this reward will write words that begin
-# with a, and its clicks will go up.
+# The first model believes that to be the newest is worth as much as a right letter. It is not: new texts were *shown
+# first*, and what nobody looks at nobody clicks. A page that is sorted by this reward shows new texts first again,
+# and the next clicks seem to confirm it.
 #
 # **The repair** is to count a click at place 3, which is seen in one of three visits, three times. Divide each click
-# by the probability $p_k$ that its place was looked at, its *propensity*: the expectation of $\text{click} / p_k$ is
-# the worth itself, wherever the text was shown. It costs variance: rare clicks with large weights.
+# by the probability $p_k$ that its place was looked at, its *propensity*: here $1 / k$, so that a click is multiplied
+# by its place. The expectation of $\text{click} / p_k$ is $p_k u / p_k = u$, the worth itself, wherever the text was
+# shown. It costs variance: rare clicks with large weights. On a real page $p_k$ has to be estimated, for example from
+# visits in which two places were swapped at random (Joachims et al., 2017).
 #
 # ## What to remember
 #
@@ -264,7 +281,7 @@ for name, targets in (("clicks as they are", clicks), ("clicks times place", cli
 #
 # ## The claims, measured
 #
-# `python lessons/08_human_feedback.py --claims`, or `lesson.check_claims()` in a notebook, measures this over three
+# `python lessons/08_human_feedback.py --claims`, or `lesson.check_claims()` in a notebook, measures this over eight
 # seeds.
 
 
@@ -290,11 +307,12 @@ def claims() -> list[Claim]:
 # %% [markdown]
 # ## Exercises
 #
-# Replace `None`, then ask: `python lessons/08_human_feedback.py --exercise 1`, or `lesson.check_answer(1)` in a
-# notebook.
+# Put a value, or a function of the same name, in place of the line with `None`, then ask:
+# `python lessons/08_human_feedback.py --exercise 1`, or `lesson.check_answer(1)` in a notebook.
 #
-# **Exercise 1.** Some annotators say "equal". Write `answer_1(score_a, score_b, label)`: the mean loss of choices
-# whose label is 1 if a was preferred, 0 if b, and 0.5 for "equal", which counts as half a choice each way.
+# **Exercise 1.** Some annotators say "equal". Write `answer_1(score_a, score_b, label)` for three tensors (N,): the
+# mean loss of N choices whose label is 1 if a was preferred, 0 if b, and 0.5 for "equal", which counts as half a
+# choice each way. `logsigmoid` is imported above.
 
 # %%
 answer_1: Any = None
@@ -314,7 +332,7 @@ def check_1(answer: Any) -> str:
 
 # %% [markdown]
 # **Exercise 2.** For one pair, the worths differ by 0.4 and $\tau$ is 0.4. What is the ceiling of the accuracy on
-# repeated choices of this pair? Give three decimals.
+# repeated choices of this pair? Give a number with three decimals.
 
 # %%
 answer_2: Any = None
@@ -327,8 +345,9 @@ def check_2(answer: Any) -> str:
 
 
 # %% [markdown]
-# **Exercise 3.** Write `answer_3(clicks, propensities)`: the estimate of the mean worth of texts that were shown,
-# from their clicks (0 or 1) and the probabilities that they were looked at, without bias.
+# **Exercise 3.** Write `answer_3(clicks, propensities)` for two NumPy arrays (N,): an unbiased estimate, one number,
+# of the mean worth of N texts that were shown, from their clicks (0 or 1) and the probabilities that they were looked
+# at.
 
 # %%
 answer_3: Any = None
