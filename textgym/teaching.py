@@ -6,7 +6,7 @@ define is enough to check an answer or a claim::
 
     python lessons/01_text_as_episode.py               # all of it
     python lessons/01_text_as_episode.py --exercise 2  # is answer_2 right?
-    python lessons/01_text_as_episode.py --claims      # what the lesson claims, over three seeds
+    python lessons/01_text_as_episode.py --claims      # what the lesson claims, over several seeds
 
 In a notebook, ``lesson = begin(globals())`` has the same as ``lesson.check_answer(2)`` and ``lesson.check_claims()``.
 """
@@ -218,7 +218,7 @@ def begin(namespace: MutableMapping[str, Any]) -> Lesson:
         prog=Path(file).name, description="Run the lesson from top to bottom, or one part."
     )
     parser.add_argument("--exercise", type=int, metavar="N", help="check the answer of this exercise")
-    parser.add_argument("--claims", action="store_true", help="measure what the lesson claims, over three seeds")
+    parser.add_argument("--claims", action="store_true", help="measure what the lesson claims, over several seeds")
     chosen = parser.parse_args()
     if chosen.exercise is not None:
         try:

@@ -1,4 +1,4 @@
-"""Run the lessons, each with one seed and then its claims over three, and write what came of it.
+"""Run the lessons, each with one seed and then its claims over several, and write what came of it.
 
     python tools/run_lessons.py                # all of them
     python tools/run_lessons.py 1 5            # some of them
@@ -110,7 +110,10 @@ def _code(notebook: Any) -> list[str]:
 
 def table_of(results: Mapping[str, Result]) -> str:
     """Return the results as a table in Markdown, a row for each lesson."""
-    rows = ["| lesson | seconds | of the claims | claims, over three seeds, with 95 % intervals |", "|---|---|---|---|"]
+    rows = [
+        "| lesson | seconds | of the claims | claims, over three seeds or more, with 95 % intervals |",
+        "|---|---|---|---|",
+    ]
     for name, result in sorted(results.items()):
         claims = "<br>".join(result.claims)
         rows.append(f"| [{result.title}]({name}.py) | {result.seconds:.0f} | {result.claim_seconds:.0f} | {claims} |")

@@ -166,24 +166,20 @@ def notebook(*cells: str) -> str:
     return json.dumps({"cells": made, "metadata": python, "nbformat": 4, "nbformat_minor": 5})
 
 
-def test_lessons_are_listed_by_title_and_first_paragraph(tmp_path: Path) -> None:
+def test_lessons_are_listed_as_in_their_folder(tmp_path: Path) -> None:
     (tmp_path / "lessons" / "notebooks").mkdir(parents=True)
     (tmp_path / "lessons" / "shared.py").write_text("")
     assert repository.lesson_pages(tmp_path) == {}
+    (tmp_path / "lessons" / "README.md").write_text("# Lessons\n\n[First](01_first.py), [all](../docs/glossary.md)\n")
     (tmp_path / "lessons" / "01_first.py").write_text("# %% [markdown]\n")
     with pytest.raises(ValueError, match=r"01_first\.ipynb, got no such file"):
         repository.lesson_pages(tmp_path)
-    stored = notebook("# A text is an episode\n\nWhat is an *episode*?\nOne text.\n\nMore.", "## 1")
+    stored = notebook("# A text is an episode\n\nWhat is an *episode*?", "## 1")
     (tmp_path / "lessons" / "notebooks" / "01_first.ipynb").write_text(stored)
     found = repository.lesson_pages(tmp_path)
     assert found["lessons/01_first.ipynb"] == stored
-    row = "| 1 | [A text is an episode](01_first.ipynb) | What is an *episode*? One text. |"
-    assert row in found["lessons/index.md"]
+    assert "[First](01_first.ipynb), [all](../../glossary.md)" in found["lessons/index.md"]
     assert found["lessons/index.md"].endswith("01_first\n```\n")
-
-
-def test_a_notebook_without_a_title_has_none() -> None:
-    assert repository.introduction(json.loads(notebook("Only text."))) == ("", "Only text.")
 
 
 # Parts of pages.
@@ -280,6 +276,7 @@ def test_the_site_builds_without_warnings(build: Callable[..., str], tmp_path: P
 @pytest.mark.slow
 def test_a_lesson_is_shown_with_its_stored_output(build: Callable[..., str], tmp_path: Path) -> None:
     (tmp_path / "lessons" / "notebooks").mkdir(parents=True)
+    (tmp_path / "lessons" / "README.md").write_text("# Lessons\n\n[Sums](01_sum.py)\n")
     (tmp_path / "lessons" / "01_sum.py").write_text("# %%\nraise RuntimeError\n")
     stored = json.loads(notebook("# Sums\n\nHow much is $6 \\cdot 7$?"))
     output = {"output_type": "stream", "name": "stdout", "text": ["forty-two\n"]}

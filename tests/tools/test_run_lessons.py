@@ -44,7 +44,7 @@ def test_results_are_kept_and_shown(folder: Path, capsys: pytest.CaptureFixture[
     run_lessons.main([])
     page = (folder / "README.md").read_text().splitlines()
     assert page[:3] == ["# Lessons", "", "<!-- results -->"]
-    assert page[3] == "| lesson | seconds | of the claims | claims, over three seeds, with 95 % intervals |"
+    assert page[3] == "| lesson | seconds | of the claims | claims, over three seeds or more, with 95 % intervals |"
     assert page[5] == "| [1. Old](01_old.py) | 10 | 100 | One.<br>Two. |"
     assert page[6].startswith("| [3. Small](03_small.py) | ")
     assert page[6].endswith(" | Size: 3.000 [2.000, 4.000], claimed at least 1 |")

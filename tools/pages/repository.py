@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import ast
-import json
 import re
 from pathlib import Path
-from typing import Any
 
 from pages.links import GENERATED, site_links
 from pages.markdown import Pages, table
@@ -54,40 +52,23 @@ def titled(docstring: str) -> tuple[str, str]:
 
 
 def lesson_pages(root: Path) -> Pages:
-    """Return the stored notebooks of the lessons, which are shown with their outputs, and a page that lists them.
+    """Return the stored notebooks of the lessons, which are shown with their outputs, and their page with the list.
 
     Raises:
         ValueError: A lesson is not stored as a notebook.
     """
     folder = root / "lessons"
-    lessons = sorted(path for path in folder.glob("*.py") if re.match(r"\d\d_", path.name))
-    pages, rows = dict[str, str](), list[list[str]]()
-    for path in lessons:
-        notebook = folder / "notebooks" / f"{path.stem}.ipynb"
+    lessons = sorted(path.stem for path in folder.glob("*.py") if re.match(r"\d\d_", path.name))
+    pages = dict[str, str]()
+    for name in lessons:
+        notebook = folder / "notebooks" / f"{name}.ipynb"
         if not notebook.is_file():
             raise ValueError(f"expected {notebook.relative_to(root)}, got no such file; store it with its outputs")
-        text = notebook.read_text(encoding="utf-8")
-        pages[f"lessons/{path.stem}.ipynb"] = text
-        title, first = introduction(json.loads(text))
-        rows.append([str(int(path.stem[:2])), f"[{title or path.stem}]({path.stem}.ipynb)", first])
+        pages[f"lessons/{name}.ipynb"] = notebook.read_text(encoding="utf-8")
     if not pages:
         return {}
-    names = "\n".join(path.stem for path in lessons)
-    pages["lessons/index.md"] = (
-        "# Lessons\n\nEach lesson starts from one question and can be read alone. "
-        "The outputs are those of the stored run; the scripts are in `lessons/`, "
-        "the notebooks in `lessons/notebooks/`.\n\n"
-        f"{table(['', 'lesson', 'what it is about'], rows)}\n\n```{{toctree}}\n:hidden:\n\n{names}\n```\n"
-    )
+    readme = (folder / "README.md").read_text(encoding="utf-8")
+    text = site_links(readme, "lessons/README.md", f"{GENERATED}/lessons/index.md")
+    names = "\n".join(lessons)
+    pages["lessons/index.md"] = f"{text}\n```{{toctree}}\n:hidden:\n\n{names}\n```\n"
     return pages
-
-
-def introduction(notebook: dict[str, Any]) -> tuple[str, str]:
-    """Return the title and the first paragraph of a notebook; empty where there is none."""
-    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "markdown"]
-    text = "\n\n".join("".join(cell["source"]) for cell in cells)
-    title = re.search(r"^# (.+)$", text, re.M)
-    below = text[title.end() :] if title else text
-    paragraphs = [part.strip() for part in below.split("\n\n") if part.strip()]
-    first = next((part for part in paragraphs if re.match(r"[\w*`\"(]", part)), "")
-    return (title[1].strip() if title else ""), " ".join(first.split())
