@@ -45,14 +45,14 @@ lesson = begin(globals())
 # | best-of-n | n - 1 other texts, when it answers | a text | a reward when it answers |
 #
 # The notation: $\rho = \pi_\theta / \pi_{\text{old}}$ is the probability ratio of an action, $A$ its advantage,
-# $\varepsilon$ the clip range, $R_1, \dots, R_k$ the rewards of the $k$ texts of a group, $\pi_{\text{ref}}$ the start
+# $\varepsilon$ the clip range, $R_1, \ldots, R_k$ the rewards of the $k$ texts of a group, $\pi_{\text{ref}}$ the start
 # model, $\beta$ the strength of the KL penalty, and $\sigma$ the logistic function. The first three minimise
 #
 # $$ L = -\min\bigl(\rho A, \; \text{clip}(\rho, 1 - \varepsilon, 1 + \varepsilon) \, A\bigr) $$
 #
 # with their own advantages:
 #
-# $$ A^{\text{GRPO}}_i = \frac{R_i - \text{mean}(R_1, \dots, R_k)}{\text{std}(R_1, \dots, R_k)}, \qquad
+# $$ A^{\text{GRPO}}_i = \frac{R_i - \text{mean}(R_1, \ldots, R_k)}{\text{std}(R_1, \ldots, R_k)}, \qquad
 # A^{\text{RLOO}}_i = R_i - \frac{1}{k - 1} \sum_{j \ne i} R_j $$
 #
 # DPO (direct preference optimization) takes pairs of a chosen text $y_c$ and a rejected one $y_r$. By lesson 6 the best

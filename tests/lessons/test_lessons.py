@@ -84,6 +84,15 @@ def test_the_notebook_of_a_lesson_is_its_script_with_outputs(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LESSONS)
+def test_formulas_of_a_lesson_can_be_shown_without_a_network(name: str) -> None:
+    math = pytest.importorskip("docutils.utils.math.latex2mathml", reason="needs: pip install '.[docs]'")
+    cells = read_cells(LESSONS[name].read_text(encoding="utf-8"))
+    prose = "\n\n".join(re.sub("^# ?", "", cell.source, flags=re.M) for cell in cells if not cell.is_code)
+    for block, inline in re.findall(r"\$\$(.+?)\$\$|\$([^$]+)\$", re.sub(r"`[^`]*`", "", prose), re.S):
+        assert math.tex2mathml(block or inline, as_block=bool(block)), block or inline
+
+
+@pytest.mark.parametrize("name", LESSONS)
 def test_exercises_are_handed_out_unanswered(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     lesson = read_lesson(LESSONS[name])
     assert lesson.exercises == list(ANSWERS[name])
