@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 11. Dialogue: several turns, masks, delayed reward
 #
-# **The question.** In a conversation half of the words are not yours, and the reward comes at the end. Which words do
-# you learn from, and how does a question in the first turn get its share of a reward in the third?
+# **The question.** In a conversation half of the words are not yours, and the reward comes at the end. Which words
+# do you learn from, and how does a question in the first turn get its share of a reward in the third?
 #
 # So far an episode was one text of the agent. Now somebody answers. The whole conversation is still one sequence of
 # tokens, and that makes two mistakes easy: to train on the words of the other side, and to pay a turn only for what
@@ -36,13 +36,13 @@ lesson = begin(globals())
 # %% [markdown]
 # ## A kiosk
 #
-# The agent sells drinks. It says one word per turn, in at most three turns. A customer wants tea, milk, juice or water,
-# and is shy: asked `what` they want, they name it only if they were made `welcome` before, and else say `hm`. Any other
-# word of the agent is taken as its order and ends the conversation. The right drink is paid 1. One customer in five
-# wants wine, which is not sold: that one is never paid, whatever the agent does.
+# The agent sells drinks. It says one word per turn, in at most three turns. A customer wants tea, milk, juice or
+# water, and is shy: asked `what` they want, they name it only if they were made `welcome` before, and else say
+# `hm`. Any other word of the agent is taken as its order and ends the conversation. The right drink is paid 1. One
+# customer in five wants wine, which is not sold: that one is never paid, whatever the agent does.
 #
-# Whoever orders at once is right with probability $4/5 \cdot 1/4 = 0.2$. `welcome`, `what` and the drink that was named
-# are paid $4/5 = 0.8$ on average. `welcome` alone earns nothing: all its worth is in what it makes possible.
+# Whoever orders at once is right with probability $4/5 \cdot 1/4 = 0.2$. `welcome`, `what` and the drink that was
+# named are paid $4/5 = 0.8$ on average. `welcome` alone earns nothing: all its worth is in what it makes possible.
 #
 # This is a task of several turns as in [docs/dialogue.md](../docs/dialogue.md): `reply` says what the other side
 # answers, and `None` ends the episode.
@@ -109,15 +109,15 @@ def customers(count: int, seed: int) -> TokenTextVectorEnv:
 # %% [markdown]
 # ## Which tokens are actions?
 #
-# The environment shows the whole conversation so far. A token is an *action* if the agent wrote it and an *observation*
-# if not: the prompt, the customer's words, and also `User`, `:` and `Assistant`, which the environment puts between
-# turns. We note for every token the number of the agent's turn that it belongs to, or -1. The *mask* $m_t$ is 1 where
-# that number is not -1:
+# The environment shows the whole conversation so far. A token is an *action* if the agent wrote it and an
+# *observation* if not: the prompt, the customer's words, and also `User`, `:` and `Assistant`, which the
+# environment puts between turns. We note for every token the number of the agent's turn that it belongs to, or -1.
+# The *mask* $m_t$ is 1 where that number is not -1:
 #
 # $$ \log \pi(\text{conversation}) = \sum_t m_t \log \pi_\theta(w_t \mid w_1, \dots, w_{t-1}) $$
 #
-# The product of *all* factors would be the probability that the model writes both sides. But the customer's words are
-# drawn by the customer. They depend on no parameter $\theta$ of the policy, so they have no part in the policy
+# The product of *all* factors would be the probability that the model writes both sides. But the customer's words
+# are drawn by the customer. They depend on no parameter $\theta$ of the policy, so they have no part in the policy
 # gradient. In Stable-Baselines3 an observation never gets into the loss by accident, since actions have an array of
 # their own. Here both stand in the same array of ids, and only the mask tells them apart.
 #
@@ -128,8 +128,8 @@ def customers(count: int, seed: int) -> TokenTextVectorEnv:
 # $$ G_k = \sum_{j \ge k} \gamma^{\,j - k} \, r_j $$
 #
 # At $\gamma = 0$ only the turn's own reward counts. The advantage of a turn is $A_k = G_k - b_k$, with a baseline
-# $b_k$, the mean of $G_k$ over all conversations that have a $k$-th turn. All tokens of the turn share it. The loss is
-# the masked mean over tokens, where $k(t)$ is the turn of token $t$:
+# $b_k$, the mean of $G_k$ over all conversations that have a $k$-th turn. All tokens of the turn share it. The loss
+# is the masked mean over tokens, where $k(t)$ is the turn of token $t$:
 #
 # $$ L(\theta) = - \frac{\sum_t m_t \, A_{k(t)} \log \pi_\theta(w_t \mid w_1, \dots, w_{t-1})}{\sum_t m_t} $$
 
@@ -187,8 +187,8 @@ def train(seed: int, gamma: float = 1.0, *, masked: bool = True) -> "tuple[LastW
 
 # %% [markdown]
 # The model is the smallest one that shares weights between contexts: it adds up one table for each of the last four
-# words. (A transformer does the same in a cleverer way.) It starts by imitating a clerk who knows the trade but seldom
-# asks; the loss of imitation is the masked mean of $-\log \pi$ over the clerk's words.
+# words. (A transformer does the same in a cleverer way.) It starts by imitating a clerk who knows the trade but
+# seldom asks; the loss of imitation is the masked mean of $-\log \pi$ over the clerk's words.
 
 # %%
 Observations = dict[str, np.ndarray]
@@ -269,6 +269,7 @@ def imitate(talk: Talk, steps: int = 100) -> LastWords:
     return model
 
 
+torch.manual_seed(0)
 IMITATED = imitate(converse(clerk, customers(512, seed=0)))
 
 
@@ -326,7 +327,8 @@ print(f"start model: {Result.of(start_model())}")
 #
 # 1. Which share of conversations begins with `welcome` at $\gamma = 1$, and which at $\gamma = 0$?
 # 2. `welcome` is two turns before the reward. From which $\gamma$ on is it worth more than ordering at once?
-# 3. If the mask is left out, one word in six behind the prompt is an action. What will the model do that it should not?
+# 3. If the mask is left out, one word in six behind the prompt is an action. What will the model do that it should
+#    not?
 #
 # First a look at one conversation. The mask stands under each word.
 
@@ -346,10 +348,11 @@ for name, found in (("with the mask", trained[1.0][1]), ("without", drift)):
 # ## What an early question is worth
 #
 # On the left is the worth of the first turn. Ordering at once is worth 0.2 whatever $\gamma$ is. Asking is worth
-# $0.8 \, \gamma^2$ if the agent then does everything right: more than 0.2 from $\gamma = 0.5$ on. But a turn is worth
-# what *this* policy makes of it. The start model asks `what` after `hi` in six cases of ten, and mostly listens to the
-# answer; for such an agent a welcome is worth about $0.41 \, \gamma^2 + 0.06 \, \gamma$ (the second term is orders
-# without the question), which passes 0.2 only beyond $\gamma = 0.6$. That decides in which direction learning starts.
+# $0.8 \, \gamma^2$ if the agent then does everything right: more than 0.2 from $\gamma = 0.5$ on. But a turn is
+# worth what *this* policy makes of it. The start model asks `what` after `hi` in six cases of ten, and mostly
+# listens to the answer; for such an agent a welcome is worth about $0.41 \, \gamma^2 + 0.06 \, \gamma$ (the second
+# term is orders without the question), which passes 0.2 only beyond $\gamma = 0.6$. That decides in which direction
+# learning starts.
 
 # %% tags=["experiment"]
 figure = blank_figure(width=9.6, height=4.2)
@@ -379,27 +382,27 @@ keep(figure, "11-dialogue")
 # ## Without the mask
 #
 # On the right is what the model expects the customer to say. Customers who say `wine` are never paid for. That is
-# nobody's doing, but without the mask the loss makes their *word* unlikely and makes `tea` likely: the model learns to
-# predict what it would like to hear. There is no end to it. A word of its own that is pushed down is written less often,
-# and the push stops. The customer goes on saying `wine`, however unlikely the model thinks it.
+# nobody's doing, but without the mask the loss makes their *word* unlikely and makes `tea` likely: the model learns
+# to predict what it would like to hear. There is no end to it. A word of its own that is pushed down is written
+# less often, and the push stops. The customer goes on saying `wine`, however unlikely the model thinks it.
 #
-# The return hardly shows it in this small world, so you have to look for it. It shows in every quantity that adds up
-# log-probabilities: the KL to the start model is charged for words that the agent never chose, and the ratio of a
-# whole conversation (RLOO, lesson 10) leaves the clip range because of them.
+# The return hardly shows it in this small world, so you have to look for it. It shows in every quantity that adds
+# up log-probabilities: the KL to the start model is charged for words that the agent never chose, and the ratio of
+# a whole conversation (RLOO, lesson 10) can leave the clip range because of them.
 #
 # ## A failure on purpose
 #
-# We pay every turn for what comes with it, and only for that: $\gamma = 0$. It looks reasonable, since the last turn is
-# the one that earns. The loss runs, the mask is right, and the agent unlearns what it could do:
+# We pay every turn for what comes with it, and only for that: $\gamma = 0$. It looks reasonable, since the last
+# turn is the one that earns. The loss runs, the mask is right, and the agent unlearns what it could do:
 
 # %% tags=["experiment"]
 for name, model in (("start model", start_model()), ("gamma 0", trained[0.0][0]), ("gamma 1", trained[1.0][0])):
     print(f"{name:11} {Result.of(model)}")
 
 # %% [markdown]
-# A welcome has no reward of its own, so its return at $\gamma = 0$ is 0, less than the 0.2 of an order. Its advantage
-# is *negative*: the question is not just ignored, it is unlearned. When it is gone, no conversation is left that could
-# show what it was good for.
+# A welcome has no reward of its own, so its return at $\gamma = 0$ is 0, less than the 0.2 of an order. Its
+# advantage is *negative*: the question is not just ignored, it is unlearned. When it is gone, no conversation is
+# left that could show what it was good for.
 #
 # **The repair** is to let the reward reach the turns that made it possible: $\gamma = 1$, which is usual for
 # conversations, since they are short. If you discount, do it per turn and not per token, or else a long sentence is
@@ -407,23 +410,26 @@ for name, model in (("start model", start_model()), ("gamma 0", trained[0.0][0])
 #
 # ## Turn or token?
 #
-# - *One advantage for the conversation*: GRPO and RLOO subtract the mean over whole conversations. At $\gamma = 1$ and
-#   with one reward at the end the return is the same; only the baseline does not know what happened meanwhile.
+# - *One advantage for the conversation*: GRPO and RLOO subtract the mean over whole conversations. At $\gamma = 1$
+#   and with one reward at the end the return is the same; only the baseline does not know what happened meanwhile.
 # - *One for each turn*, as here: an order is compared with orders at the same stage of a conversation.
-# - *One for each token*: PPO has a critic that values every token of the agent (lesson 4). Its steps are the agent's
-#   tokens: from the last token of a turn the next step is the first token of the next turn, and no step in between.
+# - *One for each token*: PPO has a critic that values every token of the agent (lesson 4). Its steps are the
+#   agent's tokens: from the last token of a turn the next step is the first token of the next turn, and no step in
+#   between.
 #
 # ## What to remember
 #
-# - A conversation is one sequence. The agent's own tokens are actions, all others are observations, template included.
+# - A conversation is one sequence. The agent's own tokens are actions, all others are observations, template
+#   included.
 # - The mask belongs to everything that sums log-probabilities: loss, ratio, KL, entropy, imitation.
 # - An early turn is worth what the policy makes of it later. Without later reward it is unlearned.
-# - In the library: tasks with `reply` and `turn_reward` ([tasks of several turns](../docs/dialogue.md)); what is said
-#   to the agent never reaches a loss. `textgym train TextChat-v0` trains in such a task.
+# - In the library: tasks with `reply` and `turn_reward` ([tasks of several turns](../docs/dialogue.md)); what is
+#   said to the agent never reaches a loss. `textgym train TextChat-v0` trains in such a task.
 #
 # ## The claims, measured
 #
-# `python lessons/11_dialogue.py --claims`, or `lesson.check_claims()` in a notebook, measures this over three seeds.
+# `python lessons/11_dialogue.py --claims`, or `lesson.check_claims()` in a notebook, measures this over three
+# seeds.
 
 
 # %%
@@ -464,8 +470,8 @@ def over(of_seeds: list[np.ndarray]) -> Interval:
 #
 # Replace `None`, then ask: `python lessons/11_dialogue.py --exercise 1`, or `lesson.check_answer(1)` in a notebook.
 #
-# **Exercise 1.** Write `answer_1(words)`: the mask of a conversation, a list of 0 and 1, from the list of its words.
-# Turns begin with `User :` or `Assistant :` and may have any number of words.
+# **Exercise 1.** Write `answer_1(words)`: the mask of a conversation, a list of 0 and 1, from the list of its
+# words. Turns begin with `User :` or `Assistant :` and may have any number of words.
 
 # %%
 answer_1: Any = None
@@ -473,16 +479,17 @@ answer_1: Any = None
 
 def check_1(answer: Any) -> str:
     """Remember who speaks. The two words that say so are written by the environment, for both speakers."""
-    first = "User : hello there Assistant : which drink User : tea".split()
+    first = ["User", ":", "hello", "there", "Assistant", ":", "which", "drink", "User", ":", "tea"]
     expect(answer(first), [0, 0, 0, 0, 0, 0, 1, 1, 0, 0, 0], "the mask of a conversation with one turn of the agent")
-    second = "Assistant : welcome User : hi Assistant : hot or cold".split()
+    second = ["Assistant", ":", "welcome", "User", ":", "hi", "Assistant", ":", "hot", "or", "cold"]
     expect(answer(second), [0, 0, 1, 0, 0, 0, 0, 0, 1, 1, 1], "the mask of a conversation that the agent begins")
     return "Without it, words of the customer and of the template would be taken for choices of the agent."
 
 
 # %% [markdown]
-# **Exercise 2.** A larger kiosk has nine drinks, all equally wanted, and still one customer in five who wants wine. From
-# which $\gamma$ on is a welcome worth as much as an order, for an agent that does everything right? Give three decimals.
+# **Exercise 2.** A larger kiosk has nine drinks, all equally wanted, and still one customer in five who wants wine.
+# From which $\gamma$ on is a welcome worth as much as an order, for an agent that does everything right? Give three
+# decimals.
 
 # %%
 answer_2: Any = None
@@ -495,8 +502,8 @@ def check_2(answer: Any) -> str:
 
 
 # %% [markdown]
-# **Exercise 3.** Write `answer_3(losses, turns)`: the mean over *turns* of the mean loss of a turn's tokens, from two
-# arrays of one conversation: the loss of every token, and the agent's turn that it belongs to, or -1.
+# **Exercise 3.** Write `answer_3(losses, turns)`: the mean over *turns* of the mean loss of a turn's tokens, from
+# two arrays of one conversation: the loss of every token, and the agent's turn that it belongs to, or -1.
 
 # %%
 answer_3: Any = None
