@@ -399,3 +399,5 @@ def check_3(answer: Any) -> str:
 #   [arXiv:2404.19733](https://arxiv.org/abs/2404.19733): the cross-entropy term.
 # - Agarwal et al., "Deep reinforcement learning at the edge of the statistical precipice" (2021),
 #   [arXiv:2108.13264](https://arxiv.org/abs/2108.13264): how to compare methods over few seeds.
+#
+# Next: [11. Dialogue: several turns, masks, delayed reward](11_dialogue.py).

@@ -17,6 +17,16 @@ class Answers(NamedTuple):
     wrong: tuple[Any, ...]
 
 
+def mask_of(words: list[str]) -> list[int]:
+    """Return 1 for the words of the agent in a conversation."""
+    mask, speaker = [], ""
+    for word in words:
+        is_marker = word in ("User", "Assistant", ":")
+        speaker = word if word in ("User", "Assistant") else speaker
+        mask.append(int(speaker == "Assistant" and not is_marker))
+    return mask
+
+
 ANSWERS: Mapping[str, Mapping[int, Answers]] = {
     "01_text_as_episode": {
         1: Answers(
@@ -193,6 +203,25 @@ ANSWERS: Mapping[str, Mapping[int, Answers]] = {
                 lambda chosen, rejected, ref_chosen, ref_rejected, beta: np.log1p(
                     np.exp(-(chosen - ref_chosen - rejected + ref_rejected))
                 ),
+            ),
+        ),
+    },
+    "11_dialogue": {
+        1: Answers(
+            mask_of,
+            (
+                lambda words: [1] * len(words),
+                lambda words: [int(word not in ("User", "Assistant", ":")) for word in words],
+                lambda words: [int(word != "User") * int("Assistant" in words[:at]) for at, word in enumerate(words)],
+            ),
+        ),
+        2: Answers(1 / 3, (1 / 9, 0.5, 0.373)),
+        3: Answers(
+            lambda losses, turns: np.mean([losses[turns == turn].mean() for turn in set(turns[turns >= 0])]),
+            (
+                lambda losses, turns: losses[turns >= 0].mean(),
+                lambda losses, turns: losses.mean(),
+                lambda losses, turns: np.mean([losses[turns == turn].mean() for turn in set(turns)]),
             ),
         ),
     },

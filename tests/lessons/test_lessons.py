@@ -330,6 +330,56 @@ def test_the_updates_of_lesson_7_are_those_of_the_library() -> None:
         assert defined["target"](rule, 1.0, rows[0], 0, True) == 1.0
 
 
+def test_the_loss_of_lesson_11_is_that_of_the_library_on_the_tokens_of_the_agent() -> None:
+    from textgym.agents.common import losses
+
+    defined = namespace("11_dialogue")
+    torch.manual_seed(0)
+    model, talk = defined["start_model"](), defined["converse"](defined["clerk"], defined["customers"](32, 0))
+    log_probs, own = model.log_probs(talk.ids), talk.turns >= 0
+    rewards, ends = talk.rewards.numpy().astype(float), np.zeros((3, 32))
+    library = losses.generalized_advantages(rewards.T, ends, ends, np.zeros(32), 0.9, 1.0).T
+    assert torch.allclose(defined["returns"](talk.rewards, 0.9), torch.from_numpy(library).float(), atol=1e-6)
+    tokens, rows = log_probs[own], own.nonzero()[:, 0]
+    advantages = torch.tensor(  # by hand: of the same turn in other conversations
+        [
+            library[row, turn]
+            - np.mean([library[each, turn] for each in range(32) if (talk.turns[each] == turn).any()])
+            for row, turn in zip(rows.tolist(), talk.turns[own].tolist(), strict=True)
+        ]
+    ).float()
+    surrogate = losses.clipped_policy_loss(tokens, tokens.detach(), advantages, 0.2)
+    pair = (
+        defined["policy_loss"](log_probs, talk, 0.9, own),
+        losses.mean_of_texts(surrogate, rows, 32, "dapo", 3),
+    )
+    gradients = [torch.autograd.grad(each, log_probs, retain_graph=True)[0] for each in pair]
+    assert torch.allclose(*gradients, atol=1e-6)
+    assert (gradients[0][~own] == 0).all()
+    assert torch.allclose(defined["masked_mean"](-log_probs, own), -tokens.mean(), atol=1e-6)
+
+
+def test_the_mask_of_lesson_11_marks_what_the_environment_says_the_agent_said() -> None:
+    defined = namespace("11_dialogue")
+    envs = defined["customers"](8, 0)
+    torch.manual_seed(0)
+    said: dict[int, list[str]] = {}
+    step = envs.step
+
+    def watched(actions: Any) -> Any:
+        found = step(actions)
+        for row in np.flatnonzero(found[2]).tolist():
+            turns = found[4]["final_info"]["turns"][row]
+            said.setdefault(row, [turn["content"] for turn in turns if turn["role"] == "assistant"])
+        return found
+
+    envs.step = watched
+    talk = defined["converse"](defined["clerk"], envs)
+    for row in range(8):
+        own = talk.ids[row][talk.turns[row] >= 0].tolist()
+        assert [defined["WORDS"][id_] for id_ in own] == said[row]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LESSONS)
 def test_a_lesson_runs_and_its_claims_hold(name: str, tmp_path: Path) -> None:
