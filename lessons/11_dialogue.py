@@ -114,7 +114,7 @@ def customers(count: int, seed: int) -> TokenTextVectorEnv:
 # environment puts between turns. We note for every token the number of the agent's turn that it belongs to, or -1.
 # The *mask* $m_t$ is 1 where that number is not -1:
 #
-# $$ \log \pi(\text{conversation}) = \sum_t m_t \log \pi_\theta(w_t \mid w_1, \dots, w_{t-1}) $$
+# $$ \log \pi(\text{conversation}) = \sum_t m_t \log \pi_\theta(w_t \mid w_1, \ldots, w_{t-1}) $$
 #
 # The product of *all* factors would be the probability that the model writes both sides. But the customer's words
 # are drawn by the customer. They depend on no parameter $\theta$ of the policy, so they have no part in the policy
@@ -131,7 +131,7 @@ def customers(count: int, seed: int) -> TokenTextVectorEnv:
 # $b_k$, the mean of $G_k$ over all conversations that have a $k$-th turn. All tokens of the turn share it. The loss
 # is the masked mean over tokens, where $k(t)$ is the turn of token $t$:
 #
-# $$ L(\theta) = - \frac{\sum_t m_t \, A_{k(t)} \log \pi_\theta(w_t \mid w_1, \dots, w_{t-1})}{\sum_t m_t} $$
+# $$ L(\theta) = - \frac{\sum_t m_t \, A_{k(t)} \log \pi_\theta(w_t \mid w_1, \ldots, w_{t-1})}{\sum_t m_t} $$
 
 # %% tags=["core"]
 
