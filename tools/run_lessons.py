@@ -28,6 +28,7 @@ from textgym.teaching import lessons_in, read_cells
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "lessons"
 _NEEDED = ("jupytext", "nbclient", "ipykernel")
+_LINK = re.compile(r"\]\((?!https?:|#)")  # of a file, from the folder of the script
 _TABLE = re.compile(r"(?<=<!-- results -->\n).*?(?=<!-- end of results -->)", re.DOTALL)
 
 
@@ -86,6 +87,8 @@ def write_notebook(script: Path, folder: Path) -> Path:
     notebook = jupytext.read(script)
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number}"  # the same script gives the same ids
+        if cell["cell_type"] == "markdown":
+            cell["source"] = _LINK.sub("](../", cell["source"])
     stored = jupytext.read(file) if file.is_file() else None
     if stored is not None and _code(stored) == _code(notebook):
         notebook.metadata = stored.metadata

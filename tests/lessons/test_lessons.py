@@ -19,7 +19,7 @@ import torch
 import textgym  # noqa: F401  # registers the environments
 from tests.lessons.answers import ANSWERS
 from textgym.models import load_language_model
-from textgym.teaching import Lesson, lessons_in, read_cells, read_lesson
+from textgym.teaching import Cell, Lesson, lessons_in, read_cells, read_lesson
 
 ROOT = Path(__file__).resolve().parents[2]
 LESSONS = {path.stem: path for path in lessons_in(ROOT / "lessons")}
@@ -50,6 +50,10 @@ def namespace(name: str) -> dict[str, Any]:
     return dict(read_lesson(LESSONS[name]).namespace)
 
 
+def prose_of(cell: Cell) -> str:
+    return re.sub("^# ?", "", cell.source, flags=re.M)
+
+
 def test_every_lesson_has_answers() -> None:
     assert list(ANSWERS) == list(LESSONS)
 
@@ -72,7 +76,10 @@ def test_the_notebook_of_a_lesson_is_its_script_with_outputs(name: str) -> None:
     file = ROOT / "lessons" / "notebooks" / f"{name}.ipynb"
     stored = json.loads(file.read_text(encoding="utf-8"))["cells"]
     cells = [
-        (cell.is_code, cell.source if cell.is_code else re.sub("^# ?", "", cell.source, flags=re.M))
+        (
+            cell.is_code,
+            cell.source if cell.is_code else prose_of(cell).replace("](", "](../").replace("../http", "http"),
+        )
         for cell in read_cells(LESSONS[name].read_text(encoding="utf-8"))
     ]
     assert [(cell["cell_type"] == "code", "".join(cell["source"])) for cell in stored] == [
@@ -87,7 +94,7 @@ def test_the_notebook_of_a_lesson_is_its_script_with_outputs(name: str) -> None:
 def test_formulas_of_a_lesson_can_be_shown_without_a_network(name: str) -> None:
     math = pytest.importorskip("docutils.utils.math.latex2mathml", reason="needs: pip install '.[docs]'")
     cells = read_cells(LESSONS[name].read_text(encoding="utf-8"))
-    prose = "\n\n".join(re.sub("^# ?", "", cell.source, flags=re.M) for cell in cells if not cell.is_code)
+    prose = "\n\n".join(prose_of(cell) for cell in cells if not cell.is_code)
     for block, inline in re.findall(r"\$\$(.+?)\$\$|\$([^$]+)\$", re.sub(r"`[^`]*`", "", prose), re.S):
         assert math.tex2mathml(block or inline, as_block=bool(block)), block or inline
 

@@ -174,10 +174,12 @@ def test_lessons_are_listed_as_in_their_folder(tmp_path: Path) -> None:
     (tmp_path / "lessons" / "01_first.py").write_text("# %% [markdown]\n")
     with pytest.raises(ValueError, match=r"01_first\.ipynb, got no such file"):
         repository.lesson_pages(tmp_path)
-    stored = notebook("# A text is an episode\n\nWhat is an *episode*?", "## 1")
+    prose = "# A text is an episode\n\nWhat is an [episode]({})?"
+    stored = notebook(prose.format("../../docs/glossary.md"), "[Next](../02_second.py)")
     (tmp_path / "lessons" / "notebooks" / "01_first.ipynb").write_text(stored)
     found = repository.lesson_pages(tmp_path)
-    assert found["lessons/01_first.ipynb"] == stored
+    shown = notebook(prose.format("../../glossary.md"), "[Next](02_second.ipynb)")
+    assert json.loads(found["lessons/01_first.ipynb"]) == json.loads(shown)
     assert "[First](01_first.ipynb), [all](../../glossary.md)" in found["lessons/index.md"]
     assert found["lessons/index.md"].endswith("01_first\n```\n")
 

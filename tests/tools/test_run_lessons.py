@@ -81,9 +81,9 @@ def test_a_notebook_of_the_same_code_is_not_run_again(folder: Path) -> None:
     script, notebooks = folder / "03_small.py", folder / "notebooks"
     file = run_lessons.write_notebook(script, notebooks)
     file.write_text(file.read_text().replace('"runs\\n"', '"ran\\n"'))
-    script.write_text(SCRIPT.replace("Prose.", "Other prose."))
+    script.write_text(SCRIPT.replace("Prose.", "[Other](../docs/a.md) prose."))
     prose, code = json.loads(run_lessons.write_notebook(script, notebooks).read_text())["cells"]
-    assert "".join(prose["source"]) == "# 3. Small\n\nOther prose."
+    assert "".join(prose["source"]) == "# 3. Small\n\n[Other](../../docs/a.md) prose."
     assert code["outputs"][0]["text"] == ["ran\n"]
     script.write_text(SCRIPT.replace("LEAST = 1", "LEAST = 2"))
     assert (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from pathlib import Path
 
@@ -64,7 +65,8 @@ def lesson_pages(root: Path) -> Pages:
         notebook = folder / "notebooks" / f"{name}.ipynb"
         if not notebook.is_file():
             raise ValueError(f"expected {notebook.relative_to(root)}, got no such file; store it with its outputs")
-        pages[f"lessons/{name}.ipynb"] = notebook.read_text(encoding="utf-8")
+        page = f"lessons/{name}.ipynb"
+        pages[page] = _with_site_links(notebook.read_text(encoding="utf-8"), f"lessons/notebooks/{name}.ipynb", page)
     if not pages:
         return {}
     readme = (folder / "README.md").read_text(encoding="utf-8")
@@ -72,3 +74,14 @@ def lesson_pages(root: Path) -> Pages:
     names = "\n".join(lessons)
     pages["lessons/index.md"] = f"{text}\n```{{toctree}}\n:hidden:\n\n{names}\n```\n"
     return pages
+
+
+def _with_site_links(notebook: str, source: str, page: str) -> str:
+    """Return a notebook with the links of the site in its prose."""
+    content = json.loads(notebook)
+    for cell in content["cells"]:
+        if cell["cell_type"] == "markdown":
+            cell["source"] = site_links("".join(cell["source"]), source, f"{GENERATED}/{page}").splitlines(
+                keepends=True
+            )
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
