@@ -82,7 +82,7 @@ def test_the_notebook_of_a_lesson_is_its_script_with_outputs(name: str) -> None:
         )
         for cell in read_cells(LESSONS[name].read_text(encoding="utf-8"))
     ]
-    assert [(cell["cell_type"] == "code", "".join(cell["source"])) for cell in stored] == [
+    assert [(cell["cell_type"] == "code", "".join(cell["source"]).strip("\n")) for cell in stored] == [
         (is_code, source.strip("\n")) for is_code, source in cells
     ], f"python tools/run_lessons.py {int(name[:2])} --notebooks"
     outputs = [output for cell in stored for output in cell.get("outputs", ())]
