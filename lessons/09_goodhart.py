@@ -24,6 +24,7 @@ from torch.nn.functional import logsigmoid
 
 import textgym  # noqa: F401  # registers the environments
 from textgym.agents import RLOO, make_vec_env
+from textgym.evaluation import evaluate, make_evaluation_set
 from textgym.metrics import mean_interval
 from textgym.models import load_language_model
 from textgym.plots import blank_figure
@@ -245,7 +246,7 @@ class Watched(ScoredConversations):
         return Scores(learned, {"true": np.array([right_letters(*pair) for pair in pairs])})
 
 
-def trained(weights: np.ndarray, seed: int, rollouts: int = 40) -> RLOO:
+def trained(weights: np.ndarray, seed: int, rollouts: int = 30) -> RLOO:
     """Train the start model on a learned reward."""
     env = make_vec_env("TextSpell-v0", n_envs=64, seed=seed, model="letters", reward=Watched(weights))
     agent = RLOO.create(env, "letters", seed=seed, learning_rate=3e-3, kl_coef=0.0, group_size=4, n_epochs=4)
@@ -370,8 +371,9 @@ for labels, group in curves.items():
 #
 # ## The claims, measured
 #
-# `python lessons/09_goodhart.py --claims`, or `lesson.check_claims()` in a notebook, measures this over twelve sets
-# of labels, and RLOO over three.
+# `python lessons/09_goodhart.py --claims`, or `lesson.check_claims()` in a notebook, measures this. Sets of labels
+# differ much, so best-of-$n$ is measured over twelve of them. Of RLOO six sets are averaged, and the interval is
+# over words.
 
 
 # %%
@@ -379,7 +381,7 @@ def claims() -> list[Claim]:
     """The learned reward rises; of few labels the true score turns down; a stop by held-out words gets it back."""
     few, many = ([Curve.of(Learned.of(labels, seed)) for seed in range(12)] for labels in (100, 3_000))
     turn = int(np.flatnonzero(NUMBERS == 256)[0])
-    ends = {labels: [final_score(labels, seed) for seed in range(3)] for labels in (100, 3_000)}
+    ends = {labels: [final_scores(labels, seed) for seed in range(6)] for labels in (100, 3_000)}
     return [
         Claim(
             "100 labels, learned reward of the best of a million minus that of 256:",
@@ -396,7 +398,7 @@ def claims() -> list[Claim]:
             mean_interval(
                 [more.true[:, -1].mean() - less.true[:, -1].mean() for less, more in zip(few, many, strict=True)]
             ),
-            above=0.25,
+            above=0.15,
         ),
         Claim(
             "100 labels, true score gained by an early stop:",
@@ -404,17 +406,18 @@ def claims() -> list[Claim]:
             above=0,
         ),
         Claim(
-            "True score of RLOO, 3,000 labels minus 100:",
-            mean_interval([more - less for less, more in zip(ends[100], ends[3_000], strict=True)]),
+            "True score of RLOO, 3,000 labels minus 100, word by word:",
+            mean_interval(np.mean(ends[3_000], axis=0) - np.mean(ends[100], axis=0)),
             above=0.1,
         ),
     ]
 
 
-def final_score(labels: int, seed: int) -> float:
-    """Return the true score of the last ten rollouts of RLOO."""
-    history = trained(Learned.of(labels, seed).weights, seed).history
-    return float(np.mean([record["reward/true"] for record in history[-10:]]))
+def final_scores(labels: int, seed: int) -> np.ndarray:
+    """Return the true score of what RLOO writes in the end, for each of the words, (W,)."""
+    asked = make_evaluation_set("TextSpell-v0", prompts=len(WORDS), split="train", seed=seed)
+    agent = trained(Learned.of(labels, seed).weights, seed)
+    return evaluate(agent, asked).measures.values["reward"]  # the task's own: the share of right letters
 
 
 # %% [markdown]

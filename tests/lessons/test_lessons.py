@@ -349,7 +349,9 @@ def test_the_exchanges_of_lesson_12_are_those_of_the_library() -> None:
     factors = [defined["contraction"](defined["mixing_matrix"](defined[name](4))) for name in ("full", "ring", "star")]
     assert factors == pytest.approx([0, 1 / 3, 3 / 4], abs=1e-12)
     own, *others = torch.randn(3, 6, 9, generator=random).log_softmax(-1)
-    assert torch.allclose(defined["consensus_term"](own, others), disagreement(own, others, 4, "l1").mean(), atol=1e-6)
+    assert torch.allclose(
+        defined["consensus_term"](own, others, 4), disagreement(own, others, 4, "l1").mean(), atol=1e-6
+    )
 
 
 def test_the_islands_of_lesson_12_get_their_words_and_send_what_was_computed() -> None:
