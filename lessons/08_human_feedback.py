@@ -372,3 +372,5 @@ def check_3(answer: Any) -> str:
 #   [arXiv:2009.01325](https://arxiv.org/abs/2009.01325).
 # - Joachims, Swaminathan and Schnabel, "Unbiased learning-to-rank with biased feedback" (2017),
 #   [arXiv:1608.04468](https://arxiv.org/abs/1608.04468).
+#
+# Next: [9. Goodhart: when the measure becomes the target](09_goodhart.py).

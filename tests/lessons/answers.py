@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 from torch.nn.functional import logsigmoid
+
+from textgym.metrics import mean_interval
 
 
 class Answers(NamedTuple):
@@ -25,6 +27,20 @@ def mask_of(words: list[str]) -> list[int]:
         speaker = word if word in ("User", "Assistant") else speaker
         mask.append(int(speaker == "Assistant" and not is_marker))
     return mask
+
+
+def _best_before_patience_ran_out(scores: Sequence[float], patience: int) -> int:
+    best = 0
+    for place, score in enumerate(scores):
+        if score > scores[best]:
+            best = place
+        if place - best >= patience:
+            break
+    return best
+
+
+def _first_fall(scores: Sequence[float], patience: int) -> int:
+    return next(place for place, (score, after) in enumerate(pairwise(scores)) if after < score)
 
 
 ANSWERS: Mapping[str, Mapping[int, Answers]] = {
@@ -181,6 +197,17 @@ ANSWERS: Mapping[str, Mapping[int, Answers]] = {
             ),
         ),
     },
+    "09_goodhart": {
+        1: Answers(53, (20, 54, 52)),
+        2: Answers(_best_before_patience_ran_out, (lambda scores, patience: int(np.argmax(scores)), _first_fall)),
+        3: Answers(
+            lambda before, after: mean_interval(after - before).high < 0,
+            (
+                lambda before, after: after.mean() < before.mean(),
+                lambda before, after: mean_interval(after).high < mean_interval(before).low,
+            ),
+        ),
+    },
     "10_one_budget": {
         1: Answers(
             lambda scores: [score - (sum(scores) - score) / (len(scores) - 1) for score in scores],
@@ -224,5 +251,18 @@ ANSWERS: Mapping[str, Mapping[int, Answers]] = {
                 lambda losses, turns: np.mean([losses[turns == turn].mean() for turn in set(turns)]),
             ),
         ),
+    },
+    "12_islands": {
+        1: Answers(
+            [[2 / 3, 1 / 3, 0, 0], [1 / 3, 1 / 3, 1 / 3, 0], [0, 1 / 3, 1 / 3, 1 / 3], [0, 0, 1 / 3, 2 / 3]],
+            (
+                [[1 / 2, 1 / 2, 0, 0], [1 / 3, 1 / 3, 1 / 3, 0], [0, 1 / 3, 1 / 3, 1 / 3], [0, 0, 1 / 2, 1 / 2]],
+                [[0, 1, 0, 0], [1, 0, 1, 0], [0, 1, 0, 1], [0, 0, 1, 0]],
+            ),
+        ),
+        2: Answers(
+            lambda agents: 1 - 1 / agents, (lambda agents: 0.75, lambda agents: 1 / agents, lambda agents: 1 / 3)
+        ),
+        3: Answers(352, (22, 56, 336, 339.2)),
     },
 }

@@ -316,6 +316,31 @@ def test_the_loss_of_lesson_8_is_that_of_the_library() -> None:
     assert torch.allclose(loss, bradley_terry_loss(chosen, rejected, torch.ones(7)).double(), atol=1e-6)
 
 
+def test_the_best_of_n_and_the_loss_of_lesson_9_are_those_of_the_library() -> None:
+    from textgym.metrics.best_of_n import best_of_n_kl_bound, best_of_n_law
+    from textgym.reward_models.losses import bradley_terry_loss
+
+    defined, random = namespace("09_goodhart"), np.random.default_rng(0)
+    shares, rewards = random.dirichlet(np.ones(6), size=2), random.integers(3, size=(2, 6)).astype(float)  # with ties
+    for n in (1, 2, 16, 10_000):
+        library = np.stack([best_of_n_law(*row, n) for row in zip(shares, rewards, strict=True)])
+        np.testing.assert_allclose(defined["best_of_n"](shares, rewards, n), library, atol=1e-12)
+        assert defined["best_of_n_kl"](n) == pytest.approx(best_of_n_kl_bound(n))
+    weights, differences = torch.from_numpy(random.normal(size=3)), torch.from_numpy(random.normal(size=(5, 3)))
+    scores = differences @ weights
+    likelihood = bradley_terry_loss(scores, torch.zeros(5), torch.ones(5)).double() * 5
+    loss = defined["negative_log_posterior"](weights, differences)
+    assert torch.allclose(loss, likelihood + weights.square().sum() / 2, atol=1e-6)
+
+
+def test_the_features_of_lesson_9_hold_the_true_score_and_read_any_text() -> None:
+    defined = namespace("09_goodhart")
+    same = np.concatenate([np.tile(np.eye(6), (3, 1, 1)).ravel(), np.zeros(72)]) / 3
+    np.testing.assert_allclose(defined["FEATURES"] @ same, defined["TRUE"], atol=1e-12)
+    np.testing.assert_allclose(defined["START"].sum(axis=1), 1, atol=1e-9)
+    assert [defined["features_of"]("abc", text).sum() for text in ("abc", "ab", "", "a=c", "abcd")] == [5, 3, 0, 2, 5]
+
+
 def test_the_updates_of_lesson_7_are_those_of_the_library() -> None:
     from textgym.agents import SARSA, QLearning
     from textgym.agents.common import exploration
@@ -385,6 +410,41 @@ def test_the_mask_of_lesson_11_marks_what_the_environment_says_the_agent_said() 
     for row in range(8):
         own = talk.ids[row][talk.turns[row] >= 0].tolist()
         assert [defined["WORDS"][id_] for id_ in own] == said[row]
+
+
+def test_the_exchanges_of_lesson_12_are_those_of_the_library() -> None:
+    from textgym.agents.common.consensus import averaged, disagreement, metropolis_weights, neighbours
+
+    defined, random = namespace("12_islands"), torch.Generator().manual_seed(0)
+    parameters = torch.randn(5, 7, generator=random).double()
+    for name in ("full", "ring", "star"):
+        for agents in (2, 3, 4, 5):
+            graph = defined[name](agents)
+            weights = defined["mixing_matrix"](graph)
+            assert graph == neighbours(name, agents)  # type: ignore[arg-type]
+            np.testing.assert_allclose(weights, metropolis_weights(neighbours(name, agents)), atol=1e-12)  # type: ignore[arg-type]
+            known = dict(enumerate(parameters[:agents]))
+            library = torch.stack([averaged(place, known, weights) for place in range(agents)]).numpy()
+            mixed = defined["exchanged"](parameters[:agents].numpy(), weights)
+            np.testing.assert_allclose(mixed, library, atol=1e-12)
+            factor = defined["contraction"](weights)
+            assert defined["spread"](mixed) <= factor * defined["spread"](parameters[:agents].numpy()) + 1e-12
+    factors = [defined["contraction"](defined["mixing_matrix"](defined[name](4))) for name in ("full", "ring", "star")]
+    assert factors == pytest.approx([0, 1 / 3, 3 / 4], abs=1e-12)
+    own, *others = torch.randn(3, 6, 9, generator=random).log_softmax(-1)
+    assert torch.allclose(
+        defined["consensus_term"](own, others, 4), disagreement(own, others, 4, "l1").mean(), atol=1e-6
+    )
+
+
+def test_the_islands_of_lesson_12_get_their_words_and_send_what_was_computed() -> None:
+    defined = namespace("12_islands")
+    group = defined["train"]("ring", 0, stages=1, tokens=768).group
+    for number, peer in group.peers.items():
+        task = peer.env.get_attr("task")[0]
+        assert [task.dataset[place].text for place in range(8)] == defined["SHARDS"][number]
+    numbers = defined["parameters_of"](group).shape[1]
+    assert group.bytes_sent == defined["bytes_of_exchange"](defined["ring"](4), numbers)
 
 
 @pytest.mark.slow
