@@ -87,6 +87,7 @@ def write_notebook(script: Path, folder: Path) -> Path:
     notebook = jupytext.read(script)
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number}"  # the same script gives the same ids
+        cell["source"] = cell["source"].strip("\n")  # as ruff leaves it
         if cell["cell_type"] == "markdown":
             cell["source"] = _LINK.sub("](../", cell["source"])
     stored = jupytext.read(file) if file.is_file() else None
