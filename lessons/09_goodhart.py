@@ -48,7 +48,7 @@ lesson = begin(globals())
 # %%
 LETTERS, LENGTH = "abcdef", 3
 TEXTS = ["".join(each) for each in itertools.product(LETTERS, repeat=LENGTH)]
-WORDS = [example.text for example in gym.make("TextSpell-v0").unwrapped.task.dataset]
+WORDS = [example.text for example in gym.make("TextSpell-v0").get_wrapper_attr("task").dataset]
 
 
 @torch.no_grad()
@@ -61,7 +61,7 @@ def start_model_shares() -> np.ndarray:
     written = (asked[:, -LENGTH:, None] == letters).long().argmax(dim=2)
     found = torch.log_softmax(logits, dim=2).gather(2, written[:, :, None]).sum(dim=(1, 2)).double().exp()
     shares = found.reshape(len(WORDS), len(TEXTS)).numpy()
-    return shares / shares.sum(axis=1, keepdims=True)
+    return np.asarray(shares / shares.sum(axis=1, keepdims=True))
 
 
 def right_letters(word: str, text: str) -> float:
@@ -158,7 +158,7 @@ def best_of_n(shares: np.ndarray, rewards: np.ndarray, n: float) -> np.ndarray:
     """Probabilities of all texts to be the best of n, from those of the start model; (W, Y) all."""
     order = np.sign(rewards[:, :, None] - rewards[:, None, :])  # +1 where the first is better
     below, at_most = ((shares[:, None, :] * (order >= least)).sum(axis=2) for least in (1, 0))
-    return shares / (at_most - below) * (at_most**n - below**n)
+    return np.asarray(shares / (at_most - below) * (at_most**n - below**n))
 
 
 # %%
@@ -190,7 +190,7 @@ class Curve(NamedTuple):
     @classmethod
     def of(cls, model: Learned) -> "Curve":
         """Sum over all texts."""
-        laws = np.stack([best_of_n(START, model.rewards, n) for n in NUMBERS], axis=1)  # (W, n, Y)
+        laws = np.stack([best_of_n(START, model.rewards, float(n)) for n in NUMBERS], axis=1)  # (W, n, Y)
         return cls(*((laws * scores[:, None]).sum(axis=2) for scores in (model.rewards, TRUE)))
 
 
@@ -246,7 +246,7 @@ class Watched(ScoredConversations):
         return Scores(learned, {"true": np.array([right_letters(*pair) for pair in pairs])})
 
 
-def trained(weights: np.ndarray, seed: int, rollouts: int = 30) -> RLOO:
+def trained(weights: np.ndarray, seed: int, rollouts: int = 30) -> Any:
     """Train the start model on a learned reward."""
     env = make_vec_env("TextSpell-v0", n_envs=64, seed=seed, model="letters", reward=Watched(weights))
     agent = RLOO.create(env, "letters", seed=seed, learning_rate=3e-3, kl_coef=0.0, group_size=4, n_epochs=4)
@@ -323,8 +323,8 @@ def favourites(model: Learned, count: int = 8) -> list[str]:
 
 
 # %% tags=["experiment"]
-for labels, group in models.items():
-    print(f"{labels:,} labels:", *favourites(group[0], 5), sep="\n    ")
+for labels, fitted in models.items():
+    print(f"{labels:,} labels:", *favourites(fitted[0], 5), sep="\n    ")
 
 # %% [markdown]
 # These are texts that the start model writes once in thousands. Among 100 comparisons there is hardly ever one of

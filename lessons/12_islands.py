@@ -106,7 +106,7 @@ def contraction(weights: np.ndarray) -> float:
 
 def exchanged(parameters: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Parameters (M, P) of M agents after an exchange."""
-    return weights @ parameters
+    return np.asarray(weights @ parameters)
 
 
 def spread(parameters: np.ndarray) -> float:
@@ -196,9 +196,9 @@ def train(graph: str, seed: int, stages: int = STAGES, tokens: int = TOKENS) -> 
 
 # %% tags=["experiment"]
 groups = {graph: train(graph, seed=0) for graph in ("none", "ring", "full")}
-for graph, (group, scores, _) in groups.items():
+for exchange, (group, scores, _) in groups.items():
     print(
-        f"{graph:4} exchange: score of all agents on all words {scores[0]:.2f} -> {scores[-1]:.2f}, "
+        f"{exchange:4} exchange: score of all agents on all words {scores[0]:.2f} -> {scores[-1]:.2f}, "
         f"spread {spread(parameters_of(group)):6.3f}, {group.bytes_sent / 1e6:5.1f} MB sent"
     )
 
@@ -212,16 +212,16 @@ print(*(f"{name} {bytes_of_exchange(graph(4), numbers):,}" for name, graph in GR
 # %% tags=["experiment"]
 figure = blank_figure(width=11.0, height=3.8)
 growth, *maps = figure.subplots(1, 4, width_ratios=(1.5, 1, 1, 1))
-for graph, colour in (("full", "#009e73"), ("ring", "#0072b2"), ("none", "#d55e00")):
-    growth.plot(TOKENS * np.arange(STAGES + 1), groups[graph].scores, "o-", color=colour, label=graph)
+for exchange, colour in (("full", "#009e73"), ("ring", "#0072b2"), ("none", "#d55e00")):
+    growth.plot(TOKENS * np.arange(STAGES + 1), groups[exchange].scores, "o-", color=colour, label=exchange)
 growth.set(xlabel="tokens of all agents", ylabel="right letters, all agents on all words", ylim=(0, 1.02))
 growth.legend(title="exchange", loc="lower right", fontsize=8)
-for axes, (graph, trained) in zip(maps, groups.items(), strict=True):
+for axes, (exchange, trained) in zip(maps, groups.items(), strict=True):
     axes.imshow(trained.table, vmin=0, vmax=1, cmap="viridis")
     for row, column in np.ndindex(4, 4):
         score = trained.table[row, column]
         axes.text(column, row, f"{score:.2f}", ha="center", va="center", color="white" if score < 0.6 else "black")
-    axes.set(title=f"exchange: {graph}", xlabel="words of", ylabel="agent", xticks=range(4), yticks=range(4))
+    axes.set(title=f"exchange: {exchange}", xlabel="words of", ylabel="agent", xticks=range(4), yticks=range(4))
     axes.set_xticklabels(ISLANDS)
 figure.tight_layout()
 keep(figure, "12-islands")
@@ -258,8 +258,8 @@ def score_of_mean(group: ConsensusPPO) -> float:
 
 
 # %% tags=["experiment"]
-for name, graph in (("ring", ring(4)), ("star", star(4)), ("two pairs", bridgeless)):
-    spreads = gossip(parameters_of(groups["none"].group), graph, times=5)
+for name, edges in (("ring", ring(4)), ("star", star(4)), ("two pairs", bridgeless)):
+    spreads = gossip(parameters_of(groups["none"].group), edges, times=5)
     print(f"{name:9} spread by exchange: {'  '.join(f'{each:.4f}' for each in spreads)}")
 print(f"score of the mean of the islands' weights on all words: {score_of_mean(groups['none'].group):.2f}")
 

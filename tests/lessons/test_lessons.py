@@ -421,8 +421,8 @@ def test_the_exchanges_of_lesson_12_are_those_of_the_library() -> None:
         for agents in (2, 3, 4, 5):
             graph = defined[name](agents)
             weights = defined["mixing_matrix"](graph)
-            assert graph == neighbours(name, agents)  # type: ignore[arg-type]
-            np.testing.assert_allclose(weights, metropolis_weights(neighbours(name, agents)), atol=1e-12)  # type: ignore[arg-type]
+            assert graph == neighbours(name, agents)
+            np.testing.assert_allclose(weights, metropolis_weights(neighbours(name, agents)), atol=1e-12)
             known = dict(enumerate(parameters[:agents]))
             library = torch.stack([averaged(place, known, weights) for place in range(agents)]).numpy()
             mixed = defined["exchanged"](parameters[:agents].numpy(), weights)
