@@ -299,8 +299,9 @@ keep(figure, "09-goodhart")
 # On the left both rise all the way. That is certain: a larger $n$ picks from more texts, by this very score. In the
 # middle the lines part. With 100 labels the true score rises to its best place at $n$ of about a hundred (4 nats),
 # and then it falls, while the learned reward still rises. With 3,000 labels it rises to nearly all letters first,
-# and turns a little at the far end. RLOO does the same, and more of it: it is best within the first rollouts, and
-# what it learns afterwards is harm.
+# and turns a little at the far end. RLOO shows it too: with 100 labels the true score stops rising within ten
+# rollouts, while the learned reward goes on. The small fall behind that may be noise: it is one run, and exercise 3
+# asks how to tell.
 #
 # Look at the thin lines too: some sets of labels are luckier than others. And nothing on the left tells you which
 # line of the middle you are on.
@@ -435,7 +436,7 @@ answer_1: Any = None
 def check_1(answer: Any) -> str:
     """Try some n in log n - (n - 1) / n; the logarithm is the natural one."""
     expect(answer, 53, "the largest n")
-    return "Training reaches 3 nats within a few rollouts. Best-of-n is a gentle optimiser: its KL grows with log n."
+    return "Best-of-n is a gentle optimiser: its KL grows with log n. RLOO above went farther, to between 4 and 6 nats."
 
 
 # %% [markdown]
