@@ -223,7 +223,6 @@ for axes, (exchange, trained) in zip(maps, groups.items(), strict=True):
         axes.text(column, row, f"{score:.2f}", ha="center", va="center", color="white" if score < 0.6 else "black")
     axes.set(title=f"exchange: {exchange}", xlabel="words of", ylabel="agent", xticks=range(4), yticks=range(4))
     axes.set_xticklabels(ISLANDS)
-figure.tight_layout()
 keep(figure, "12-islands")
 
 # %% [markdown]

@@ -99,6 +99,8 @@ def write_notebook(script: Path, folder: Path) -> Path:
         NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(ROOT)}}).execute()
         for cell in notebook.cells:
             cell.get("metadata", {}).pop("execution", None)  # times, which differ from run to run
+    for cell in _code_cells(notebook):  # progress and warnings name places of this machine
+        cell["outputs"] = [each for each in cell["outputs"] if each.get("name") != "stderr"]
     folder.mkdir(parents=True, exist_ok=True)
     jupytext.write(notebook, file)
     return file

@@ -88,6 +88,8 @@ def test_the_notebook_of_a_lesson_is_its_script_with_outputs(name: str) -> None:
     outputs = [output for cell in stored for output in cell.get("outputs", ())]
     assert any("image/png" in output.get("data", {}) for output in outputs)
     assert not any(output["output_type"] == "error" for output in outputs)
+    texts = [output for output in outputs if output["output_type"] == "stream"]
+    assert not re.search(r"site-packages|ipykernel|/tmp/", json.dumps(texts))  # nothing of the machine it ran on
 
 
 @pytest.mark.parametrize("name", LESSONS)
