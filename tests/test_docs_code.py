@@ -14,6 +14,7 @@ import pytest
 import typer.main
 
 from textgym.cli.app import app
+from textgym.naming import options_named
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -161,8 +162,9 @@ def parse(words: list[str]) -> None:
     command: Any = typer.main.get_command(app)
     while words and words[0] in getattr(command, "commands", {}):
         command, words = command.commands[words[0]], words[1:]
-    with command.make_context("textgym", [word for word in words if word != "--help"]):
-        pass  # leaving it ends what a command sets up, such as the names of options in messages
+    typed = [word for word in words if word != "--help"]
+    with options_named({}), command.make_context("textgym", typed):  # which leaves no names of options behind
+        pass
 
 
 def test_a_wrong_command_is_seen(tmp_path: Path) -> None:
