@@ -129,7 +129,7 @@ def test_the_python_of_every_page_is_run_somewhere() -> None:
 
 
 @pytest.mark.parametrize("name", RUN)
-def test_the_python_of_a_page_runs(name: str, folder: Path) -> None:
+def test_the_python_of_a_page_runs(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found: dict[str, Any] = {"__name__": "page"}
     exec(RUN[name].given, found)
     text = "\n".join(blocks(PAGES[name], "python"))
@@ -139,6 +139,7 @@ def test_the_python_of_a_page_runs(name: str, folder: Path) -> None:
             code = code.replace(number, small)
         if file := re.match(r"# (\w+\.py)\n", code):
             (folder / file[1]).write_text(code, encoding="utf-8")
+            monkeypatch.delitem(sys.modules, file[1].removesuffix(".py"), raising=False)  # of another test
         exec(compile(code, f"{name}.md", "exec"), found)
 
 
