@@ -88,6 +88,7 @@ def test_a_script_is_split_into_its_cells() -> None:
             False,
             "answer_1 failed with ZeroDivisionError: division by zero (line 13 of 07_lesson.py)",
         ),
+        ("9", False, "not yet. Expected a function, got 9; write `def answer_1(...)`. Hint: Think twice."),
         ("lambda x: 'four'", False, "The square of 2 is 4., your answer gives 'four'."),
     ],
 )
@@ -128,6 +129,8 @@ def test_a_script_checks_an_answer_or_its_claims_alone(
     script.write_text(SCRIPT.replace("LEAST = 2", "LEAST = 2.75"))
     assert run(script, monkeypatch, "--claims") == 1
     assert "FAILS" in capsys.readouterr().out
+    assert run(script, monkeypatch, "--exercise", "1", "--claims") == 2
+    assert "not allowed with argument --exercise" in capsys.readouterr().err
     assert run(script, monkeypatch, "--exercise", "3") == 2
     assert "expected one of the exercises [1], got 3" in capsys.readouterr().err
 

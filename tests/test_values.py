@@ -24,6 +24,8 @@ from textgym.values import (
     expect_object,
     expect_text,
     field_values,
+    finite,
+    finite_ones,
     is_number,
     is_whole,
     plain_value,
@@ -154,3 +156,9 @@ def test_the_values_of_a_record_stay_what_they_are() -> None:
     found = field_values(Outer("a", inner))
     assert found == {"name": "a", "inner": inner}
     assert found["inner"] is inner
+
+
+@pytest.mark.parametrize("value", [True, "2", None, float("nan"), float("inf"), 10**400])
+def test_what_is_no_finite_number(value: object) -> None:
+    assert finite(value) is None
+    assert finite_ones({"a": value, "b": 2}) == {"b": 2.0}

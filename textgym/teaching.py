@@ -159,6 +159,11 @@ class Lesson:
         except WrongError as error:
             return Verdict(False, f"not yet. {error}. {hint}")
         except Exception as error:  # whatever the code of a learner raises
+            innermost = traceback.extract_tb(error.__traceback__)[-1].name
+            if isinstance(error, TypeError) and not callable(answer) and innermost == check.__name__:
+                return Verdict(
+                    False, f"not yet. Expected a function, got {answer!r}; write `def answer_{number}(...)`. {hint}"
+                )
             return Verdict(False, f"answer_{number} failed with {_last_line_of(error)} {hint}")
         return Verdict(True, f"right. {remark or ''}".rstrip())
 
@@ -217,8 +222,9 @@ def begin(namespace: MutableMapping[str, Any]) -> Lesson:
     parser = argparse.ArgumentParser(
         prog=Path(file).name, description="Run the lesson from top to bottom, or one part."
     )
-    parser.add_argument("--exercise", type=int, metavar="N", help="check the answer of this exercise")
-    parser.add_argument("--claims", action="store_true", help="measure what the lesson claims, over several seeds")
+    part = parser.add_mutually_exclusive_group()
+    part.add_argument("--exercise", type=int, metavar="N", help="check the answer of this exercise")
+    part.add_argument("--claims", action="store_true", help="measure what the lesson claims, over several seeds")
     chosen = parser.parse_args()
     if chosen.exercise is not None:
         try:

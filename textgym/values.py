@@ -6,6 +6,7 @@ and nothing behind it asks for the type again. Truth values are no numbers.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
@@ -24,6 +25,23 @@ def is_whole(value: object) -> TypeGuard[int]:
 def is_number(value: object) -> TypeGuard[int | float]:
     """Return whether a value is a number of Python's own, NaN and infinity included; truth values are none."""
     return isinstance(value, float) or is_whole(value)
+
+
+def finite(value: object) -> float | None:
+    """Return a number as a float; ``None`` if it is none, or none that a float can hold.
+
+    >>> finite(2), finite("2"), finite(float("nan")), finite(10**400)
+    (2.0, None, None, None)
+    """
+    try:
+        return float(value) if is_number(value) and math.isfinite(value) else None
+    except OverflowError:
+        return None
+
+
+def finite_ones(record: Mapping[str, object]) -> dict[str, float]:
+    """Return those values of a record that are finite numbers."""
+    return {name: number for name, value in record.items() if (number := finite(value)) is not None}
 
 
 def as_object(value: object) -> dict[str, Any]:

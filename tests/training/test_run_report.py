@@ -9,6 +9,7 @@ import pytest
 
 from tests.training.runs_made_up import finish, interval, make_run
 from textgym.training.run_folder import RunFolder
+from textgym.training.run_page import html_of
 from textgym.training.run_report import SETTINGS, Pair, Sampled, default_settings, flat_settings, read_report
 from textgym.versions import versions
 
@@ -173,3 +174,16 @@ def test_versions_that_differ_are_said() -> None:
     assert read_report(run).versions["torch"] == f"0.1 (now {now['torch']})"
     assert read_report(run).versions["python"] == now["python"]
     assert "x" not in read_report(run).versions
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1" + "0" * 400])
+def test_what_a_number_cannot_be_is_left_out(tmp_path: Path, number: str) -> None:
+    run = finish(make_run(tmp_path / "run"))
+    for name in ("log.jsonl", "samples.jsonl"):
+        with (run.path / name).open("a") as file:
+            file.write(f'{{"timesteps": {number}, "texts": {{"words/0": "abc"}}}}\n')
+    run.write_summary({**run.summary(), "p_values": {"reward": 10**400}})
+    report = read_report(run)
+    assert [row["timesteps"] for row in report.log] == [100, 200]
+    assert [moment for moment, _ in report.samples[0].texts] == [0, 200]
+    assert "abc" in html_of(report)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from textgym.files.paths import user_path
+
 RUNS = "runs"
 """The folder that new runs are made in, whose runs are offered before anything is typed."""
 
@@ -54,10 +56,10 @@ def runs(incomplete: str) -> list[str]:
     """Return folders whose paths begin so; before anything is typed, the runs in the folder of new ones."""
     typed = incomplete or (f"{RUNS}/" if Path(RUNS).is_dir() else "")
     parent, _, name = typed.rpartition("/")
-    place = Path(parent or ("/" if typed.startswith("/") else "."))
     try:
+        place = user_path(parent or ("/" if typed.startswith("/") else "."))
         found = sorted(path.name for path in place.iterdir() if path.is_dir() and not path.name.startswith("."))
-    except OSError:  # there is no such folder, or nobody may look into it
+    except (OSError, ValueError):  # there is no such folder or home, or nobody may look into it
         return []
     before = typed[: len(typed) - len(name)]
     return [f"{before}{each}" for each in _beginning(found, name)]

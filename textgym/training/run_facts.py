@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from textgym.errors import RunFolderError, TextGymError
 from textgym.files.locks import is_in_use
@@ -14,7 +13,7 @@ from textgym.files.paths import suggested_folder, user_path
 from textgym.security.foreign import parse_json, read_tail
 from textgym.training.run_folder import RunFolder, value_of
 from textgym.types import JsonObject
-from textgym.values import as_list, as_object, as_text, is_number, is_whole
+from textgym.values import as_list, as_object, as_text, finite, is_whole
 
 State = Literal["finished", "running", "unfinished", "failed", "damaged"]
 COMPARISONS = ("compare", "compare runs")
@@ -133,9 +132,9 @@ def facts_of_run(run: RunFolder) -> RunFacts:
         rewards=_UNKNOWN if rounds else _change(summary, "reward"),
         gold=_change_of_rounds(rounds, "gold") if rounds else _change(summary, "gold"),
         accuracy=_mean(summary.get("accuracy")),
-        trained=_number(as_object(last_record(run)).get("timesteps")),
+        trained=finite(as_object(last_record(run)).get("timesteps")),
         unit=_name(config.get("unit")) or "steps",
-        seconds=_number(as_object(summary.get("seconds")).get("total")),
+        seconds=finite(as_object(summary.get("seconds")).get("total")),
         started=_name(config.get("started")),
     )
 
@@ -177,8 +176,11 @@ def _find(folder: Path, depth: int) -> Iterator[Path]:
 
 def _is_run(folder: Path) -> bool:
     """Say whether a folder is one of a run, whole or not; models have a ``config.json`` too."""
-    names = [name for name in _FILES if (folder / name).exists()]
-    return bool(names) and not (names == ["config.json"] and any((folder / name).exists() for name in _OF_MODELS))
+    try:
+        names = [name for name in _FILES if (folder / name).exists()]
+        return bool(names) and not (names == ["config.json"] and any((folder / name).exists() for name in _OF_MODELS))
+    except OSError:  # nobody may look into it
+        return False
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -234,14 +236,7 @@ def _change_of_rounds(rounds: Sequence[JsonObject], measure: str) -> Change:
 
 
 def _mean(interval: object) -> float | None:
-    return _number(as_object(interval).get("mean"))
-
-
-def _number(value: Any) -> float | None:
-    try:
-        return float(value) if is_number(value) and math.isfinite(value) else None
-    except OverflowError:  # a whole number that no float can hold
-        return None
+    return finite(as_object(interval).get("mean"))
 
 
 def _name(value: object) -> str:

@@ -156,7 +156,7 @@ def read_report(run: RunFolder) -> RunReport:
     return RunReport(
         run=run,
         facts=facts,
-        log=thinned([_numbers(row) for row in run.log() if is_number(row.get("timesteps"))], _MOST_ROWS),
+        log=thinned([_numbers(row) for row in run.log() if _finite(row.get("timesteps")) is not None], _MOST_ROWS),
         unit=facts.unit,
         tables=[*_measures(summary), *_models(summary), *_rounds(summary), *_accuracy(summary)],
         samples=_samples(run),
@@ -309,12 +309,13 @@ def _interval(value: object) -> str:
 
 
 def _p(value: object) -> str:
-    return f"{value:.4f}" if is_number(value) else ""
+    number = _finite(value)
+    return "" if number is None else f"{number:.4f}"
 
 
 # ------------------------------------------------------------------------ texts
 def _samples(run: RunFolder) -> list[Sampled]:
-    rows = [row for row in run.samples() if is_number(row.get("timesteps"))]
+    rows = [row for row in run.samples() if _finite(row.get("timesteps")) is not None]
     prompts = next((found for row in rows if (found := as_object(row.get("prompts")))), {})
     keys = list(dict.fromkeys(key for row in rows for key in as_object(row.get("texts"))))
     moments = thinned(rows, _MOST_MOMENTS)

@@ -101,7 +101,7 @@ def test_the_tasks_own_reward_is_the_same_by_its_name() -> None:
 def test_labels_tell_methods_apart() -> None:
     runs = [made("near-0"), made("near-1", seed=1), made("far-0", options={"kl_coef": 0.0})]
     assert comparison_of(runs).labels == ["far", "near"]
-    assert comparison_of([f"x={runs[0]}", *runs[1:]]).labels == ["far", "x"]
+    assert comparison_of([*(f"x={each}" for each in runs[:2]), runs[2]]).labels == ["ppo", "x"]
     with pytest.raises(RunFolderError, match="runs with the same settings under one label, got 'x'"):
         comparison_of([f"x={runs[0]}", f"x={runs[2]}"])
     hostile = made("evil", agent=f"m:{EVIL}|")
@@ -157,3 +157,36 @@ def test_texts_of_models_are_escaped() -> None:
     page = html_of(comparison_of(["ppo", "reinforce"]))
     assert "<script" not in page
     assert not set("\u202e\x1b") & set(page)
+
+
+def test_a_label_separates_runs_with_the_same_settings() -> None:
+    runs = [made("a", 0.25), made("b", 0.5, seed=1)]
+    assert comparison_of([f"near={runs[0]}", f"far={runs[1]}"]).labels == ["far", "near"]
+    assert comparison_of([f"near={runs[0]}", runs[1]]).labels == ["near", "ppo"]
+    assert [run.seed for run in comparison_of([f"x={each}" for each in runs]).runs_of("x")] == [0, 1]
+
+
+def test_the_repair_that_an_error_names_works() -> None:
+    for name in ("a", "elsewhere"):
+        made(name)
+    with pytest.raises(RunFolderError, match="got 'ppo-0' twice; leave one of them out, or give it a label"):
+        comparison_of(["a", "elsewhere"])
+    assert comparison_of(["a", "other=elsewhere"]).labels == ["other", "ppo"]
+
+
+def test_numbers_that_no_float_can_hold_are_missing() -> None:
+    run = RunFolder.open(made("a"))
+    run.write_summary({**run.summary(), "after": {"reward": {"mean": 0.5, "low": 10**400}, "gold": {"mean": 10**400}}})
+    with (run.path / "log.jsonl").open("a") as log:
+        log.write('{"iteration": 3, "timesteps": 1e999}\n{"iteration": 4, "timesteps": 1' + "0" * 400 + "}\n")
+    comparison = comparison_of(["a", made("b", seed=1)])
+    assert comparison.after("reward", "ppo") is not None
+    assert comparison.runs[0].after["reward"].low == -float("inf")
+    assert "gold" not in comparison.runs[0].after
+    assert [point.spent.tokens for point in comparison.runs[0].points] == [100.0, 200.0]
+
+
+def test_a_comparison_without_its_budget_is_damaged() -> None:
+    RunFolder.create("lost", "compare", {"agents": {"ppo": "ppo"}, "seeds": 1}).__exit__(None, None, None)
+    with pytest.raises(CheckpointError, match=r"expected a budget in 'lost/config\.json', got None; restore the file"):
+        read_comparison("lost")

@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from textgym.training.run_facts import facts_of_run, settings_in
 from textgym.training.run_folder import RunFolder
 from textgym.training.run_report import read_report, thinned
 from textgym.types import Interval, JsonObject
-from textgym.values import as_list, as_object, as_text, is_number, is_whole
+from textgym.values import as_list, as_object, as_text, finite, finite_ones, is_whole
 
 _LABELLED = re.compile(r"([A-Za-z0-9][\w.-]*)=(.+)", re.ASCII | re.DOTALL)
 _MOST_POINTS = 200
@@ -110,7 +111,7 @@ def comparison_of(folders: Sequence[str]) -> Comparison:
         raise RunFolderError(f"expected at least two different runs, got {', '.join(folders)}; name each once")
     _require_alike(found)
     labels = _labels_of(found)
-    records = [_record(each, labels[each.method]) for each in found]
+    records = [_record(each, labels[each.method, each.label]) for each in found]
     twice = [name for name, count in Counter(record.name for record in records).items() if count > 1]
     if twice:
         raise RunFolderError(
@@ -202,28 +203,27 @@ def _require_alike(runs: Sequence[_Finished]) -> None:
             )
 
 
-def _labels_of(runs: Sequence[_Finished]) -> dict[str, str]:
-    """Return a label for each method: the given one, the name of its agent, or that of its folders if that is taken.
+def _labels_of(runs: Sequence[_Finished]) -> dict[tuple[str, str | None], str]:
+    """Return a label for each method and given label: that, the name of the agent, or of the folders if it is taken.
 
     Raises:
         RunFolderError: One label is given to runs with different settings.
     """
-    groups: dict[str, list[_Finished]] = {}
-    for each in runs:
-        groups.setdefault(each.method, []).append(each)
-    names = Counter(group[0].agent for group in groups.values())
-    labels: dict[str, str] = {}
-    for method, group in groups.items():
+    groups: dict[tuple[str, str | None], list[_Finished]] = {}
+    for each in sorted(runs, key=lambda run: run.label is None):  # given labels are taken first
+        groups.setdefault((each.method, each.label), []).append(each)
+    names = Counter(group[0].agent for (_, given), group in groups.items() if given is None)
+    labels: dict[tuple[str, str | None], str] = {}
+    for (method, given), group in groups.items():
         agent = group[0].agent
         own = agent.rpartition(":")[2] if names[agent] == 1 else _name_of_folders(group)
-        given = next((each.label for each in group if each.label is not None), None)
         label = given or re.sub(r"[^\w.-]+", "-", own, flags=re.ASCII).strip("-.") or "agent"
         if label in labels.values() and given is not None:
             raise RunFolderError(
                 f"expected runs with the same settings under one label, got {label!r} for runs with different ones; "
                 "give them different labels"
             )
-        labels[method] = label if label not in labels.values() else f"{label}-{len(labels) + 1}"
+        labels[method, given] = label if label not in labels.values() else f"{label}-{len(labels) + 1}"
     return labels
 
 
@@ -269,18 +269,18 @@ def _intervals(measures: JsonObject) -> dict[str, Interval]:
     for name, value in measures.items():
         each = as_object(value)
         mean, low, high = (each.get(key) for key in ("mean", "low", "high"))
-        if is_number(mean):
-            bounds = (float(low) if is_number(low) else -float("inf"), float(high) if is_number(high) else float("inf"))
-            found[name] = Interval(float(mean), *bounds)
+        if (centre := finite(mean)) is not None:
+            least, most = finite(low), finite(high)
+            found[name] = Interval(centre, -inf if least is None else least, inf if most is None else most)
     return found
 
 
 def _points(run: RunFolder, unit: str) -> Iterator[Point]:
     """Yield what a log notes of the agent's own texts, against what was spent until then."""
-    spent, rows = [], [row for row in run.log() if is_number(row.get("timesteps"))]
+    spent, rows = [], [row for row in run.log() if finite(row.get("timesteps")) is not None]
     seconds = texts = tokens = 0.0
     for row in rows:
-        known = {name: float(value) for name, value in row.items() if is_number(value)}
+        known = finite_ones(row)
         seconds += sum(value for name, value in known.items() if name.startswith("seconds/"))
         texts += known.get("texts", 0.0)
         tokens += known.get("tokens", known.get("texts", 0.0) * known.get("length", 0.0))
@@ -294,7 +294,7 @@ def _points(run: RunFolder, unit: str) -> Iterator[Point]:
         )
     for place in thinned(range(len(rows)), _MOST_POINTS):
         own = {f"training/{name}": rows[place].get(name) for name in OF_TRAINING}
-        yield Point(spent[place], {name: float(value) for name, value in own.items() if is_number(value)})
+        yield Point(spent[place], finite_ones(own))
 
 
 def _samples(run: RunFolder) -> Iterator[Sample]:
@@ -308,4 +308,4 @@ def _without_start(record: RunRecord) -> RunRecord:
 
 
 def _seconds(value: Any) -> float:
-    return float(value) if is_number(value) else 0.0
+    return finite(value) or 0.0

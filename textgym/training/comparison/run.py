@@ -271,7 +271,10 @@ def _comparison(run: RunFolder, shared: Mapping[str, Any]) -> Comparison:
                 f"expected a run of this comparison in {str(file)!r}, got one with {what}; move it elsewhere"
             )
         records.append(record)
-    return Comparison(Budget.parse(str(shared["budget"])), shared, tuple(_in_order(run, records)))
+    budget = shared.get("budget")
+    if not isinstance(budget, str):
+        raise CheckpointError(f"expected a budget in '{run.shown}/config.json', got {budget!r}; restore the file")
+    return Comparison(Budget.parse(budget), shared, tuple(_in_order(run, records)))
 
 
 def _in_order(run: RunFolder, records: Sequence[RunRecord]) -> list[RunRecord]:
