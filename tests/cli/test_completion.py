@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -73,8 +74,9 @@ def test_all_that_is_there_is_offered() -> None:
 
 def test_the_script_for_a_shell_is_shown() -> None:
     code = "from textgym.cli.app import main; main()"
-    asked = [sys.executable, "-P", "-c", code, "--show-completion", "bash"]
-    shown = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+    asked = shlex.join([sys.executable, "-P", "-c", code, "--show-completion"])
+    in_bash = ["bash", "-c", f"{asked}; true"]  # which shell it is, is found out from the process that asks
+    shown = subprocess.run(in_bash, capture_output=True, text=True, check=True).stdout
     assert "_TEXTGYM_COMPLETE=complete_bash" in shown
 
 

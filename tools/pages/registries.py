@@ -6,6 +6,9 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import tasks_page  # noqa: F401  # which puts benchmarks on the path
+
+from benchmarks.tasks import built_in_ids
 from pages.commands import agent_rows
 from pages.markdown import Pages, code, headline, table
 from textgym.agents import AGENTS
@@ -13,7 +16,6 @@ from textgym.agents.registry import can_learn, installed_agents, resolve_agent
 from textgym.envs.choice import EnvChoice
 from textgym.metrics.names import LOWER_IS_BETTER
 from textgym.metrics.texts import ReferenceMetric
-from textgym.registration import registered_ids
 from textgym.rewards.names import NAMED_REWARDS
 from textgym.rewards.options import options_of_reward
 from textgym.security.consent import load_attribute
@@ -80,11 +82,9 @@ def agents_page() -> str:
 def task_metrics() -> Mapping[str, tuple[Any, Sequence[str]]]:
     """Return every measure of a task by name, with the ids of the tasks that have it, at the token level."""
     found = dict[str, tuple[Any, list[str]]]()
-    for env_id in registered_ids():
-        choice = EnvChoice(env_id)
-        if "Episode" not in env_id:
-            for name, metric in choice.make("test").metrics.items():
-                found.setdefault(name, (metric, []))[1].append(env_id)
+    for env_id in built_in_ids():
+        for name, metric in EnvChoice(env_id).make("test").metrics.items():
+            found.setdefault(name, (metric, []))[1].append(env_id)
     return found
 
 
