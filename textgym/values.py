@@ -6,7 +6,6 @@ and nothing behind it asks for the type again. Truth values are no numbers.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
@@ -15,6 +14,7 @@ from typing import Any, TypeGuard, TypeVar
 import numpy as np
 
 _Kind = TypeVar("_Kind")
+_TOO_LARGE = 1e300
 
 
 def is_whole(value: object) -> TypeGuard[int]:
@@ -28,15 +28,12 @@ def is_number(value: object) -> TypeGuard[int | float]:
 
 
 def finite(value: object) -> float | None:
-    """Return a number as a float; ``None`` if it is none, or none that a float can hold.
+    """Return a number as a float; ``None`` if it is none, or NaN, or so large that sums and plots of it overflow.
 
     >>> finite(2), finite("2"), finite(float("nan")), finite(10**400)
     (2.0, None, None, None)
     """
-    try:
-        return float(value) if is_number(value) and math.isfinite(value) else None
-    except OverflowError:
-        return None
+    return float(value) if is_number(value) and abs(value) < _TOO_LARGE else None
 
 
 def finite_ones(record: Mapping[str, object]) -> dict[str, float]:

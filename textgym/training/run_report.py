@@ -23,7 +23,7 @@ from textgym.training.comparison.tables import Table
 from textgym.training.run_facts import RunFacts, facts_of_run, settings_in
 from textgym.training.run_folder import RunFolder
 from textgym.types import JsonObject
-from textgym.values import as_list, as_object, as_text, is_number
+from textgym.values import as_list, as_object, as_text, finite, finite_ones, is_number
 from textgym.versions import versions
 
 SETTINGS: Mapping[str, str] = {
@@ -156,7 +156,7 @@ def read_report(run: RunFolder) -> RunReport:
     return RunReport(
         run=run,
         facts=facts,
-        log=thinned([_numbers(row) for row in run.log() if _finite(row.get("timesteps")) is not None], _MOST_ROWS),
+        log=thinned([finite_ones(row) for row in run.log() if finite(row.get("timesteps")) is not None], _MOST_ROWS),
         unit=facts.unit,
         tables=[*_measures(summary), *_models(summary), *_rounds(summary), *_accuracy(summary)],
         samples=_samples(run),
@@ -301,7 +301,7 @@ def _number(value: object) -> str:
 
 def _interval(value: object) -> str:
     """Return a mean with its bounds, as far as they are known."""
-    mean, low, high = (_finite(as_object(value).get(name)) for name in ("mean", "low", "high"))
+    mean, low, high = (finite(as_object(value).get(name)) for name in ("mean", "low", "high"))
     if mean is None:
         return ""
     bounds = f" [{console.number(low)}, {console.number(high)}]" if low is not None and high is not None else ""
@@ -309,13 +309,13 @@ def _interval(value: object) -> str:
 
 
 def _p(value: object) -> str:
-    number = _finite(value)
+    number = finite(value)
     return "" if number is None else f"{number:.4f}"
 
 
 # ------------------------------------------------------------------------ texts
 def _samples(run: RunFolder) -> list[Sampled]:
-    rows = [row for row in run.samples() if _finite(row.get("timesteps")) is not None]
+    rows = [row for row in run.samples() if finite(row.get("timesteps")) is not None]
     prompts = next((found for row in rows if (found := as_object(row.get("prompts")))), {})
     keys = list(dict.fromkeys(key for row in rows for key in as_object(row.get("texts"))))
     moments = thinned(rows, _MOST_MOMENTS)
@@ -349,7 +349,7 @@ def _said(row: JsonObject) -> str:
 
 
 def _reward(row: JsonObject | None) -> float | None:
-    return _finite(as_object(as_object(row).get("measures")).get("reward"))
+    return finite(as_object(as_object(row).get("measures")).get("reward"))
 
 
 def thinned(rows: Sequence[_Row], most: int) -> list[_Row]:
@@ -361,15 +361,6 @@ def thinned(rows: Sequence[_Row], most: int) -> list[_Row]:
     if len(rows) <= most:
         return list(rows)
     return [rows[place * (len(rows) - 1) // (most - 1)] for place in range(most)]
-
-
-def _numbers(row: JsonObject) -> JsonObject:
-    """Return the numbers of a record that are finite; what else stands there is nothing that can be drawn."""
-    return {name: number for name, value in row.items() if (number := _finite(value)) is not None}
-
-
-def _finite(value: object) -> float | None:
-    return float(value) if is_number(value) and abs(value) < _LARGEST else None
 
 
 # ------------------------------------------------------------------- how to use
@@ -411,7 +402,6 @@ def _load_round(report: RunReport) -> list[str]:
     return [f"textgym generate --model {folder}", f"textgym evaluate --model {folder}"]
 
 
-_LARGEST = 1e300
 _SIDES = ("before", "after")
 _LOADING: Sequence[tuple[Callable[[RunFolder], bool], Callable[[RunReport], list[str]]]] = (
     (lambda run: run.model.is_dir(), _load_model),
