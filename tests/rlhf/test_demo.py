@@ -29,7 +29,9 @@ def test_the_documented_accuracy_is_printed_and_is_documented() -> None:
     (text,) = remarks(report(0.68, 0.57), DemoSettings(out="somewhere"))
     assert "docs/demo.md has an accuracy of 0.72 [0.63, 0.80] for this command" in text
     page = " ".join((ROOT / "docs" / "demo.md").read_text(encoding="utf-8").split())
-    documented = f"Held-out accuracy of the reward model: {DOCUMENTED.mean} [{DOCUMENTED.low}, {DOCUMENTED.high}]"
+    documented = (
+        f"Held-out accuracy of the reward model: {DOCUMENTED.mean:.2f} [{DOCUMENTED.low:.2f}, {DOCUMENTED.high:.2f}]"
+    )
     assert documented in page
     assert f"the annotator's noise caps it at {CEILING}" in page
 

@@ -103,8 +103,8 @@ def remarks(report: FitReport, settings: DemoSettings) -> list[str]:
     said = []
     if replace(settings, model="", device="", out=None) == DemoSettings(model="", device=""):
         said.append(
-            f"docs/demo.md has an accuracy of {DOCUMENTED.mean} [{DOCUMENTED.low}, {DOCUMENTED.high}] for this "
-            "command; another processor or number of threads rounds otherwise, and ends elsewhere within that "
+            f"docs/demo.md has an accuracy of {DOCUMENTED.mean:.2f} [{DOCUMENTED.low:.2f}, {DOCUMENTED.high:.2f}] for "
+            "this command; another processor or number of threads rounds otherwise, and ends elsewhere within that "
             f"interval. The noise of the simulated annotator allows {CEILING} at most."
         )
     held_out = report.held_out
