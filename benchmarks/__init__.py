@@ -11,7 +11,7 @@ BENCHMARKS = {
     "rollout": "tokens per second through the environment against generate() and a bare decoding loop",
     "scaling": "time and memory per token as texts, batches and vocabularies grow",
     "env": "environment steps per CPU-second, without a model",
-    "peers": "one PPO iteration against TRL, where it is installed",
+    "peers": "one iteration of PPO, or of GRPO and RLOO, against TRL, where it is installed",
     "trl": "the same training by TRL, in an environment of its own: speed, and reward paired by prompt",
     "gpu": "rollout, update and memory on an NVIDIA GPU",
     "active-selection": "labels that choosing the pairs to ask about saves",

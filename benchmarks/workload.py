@@ -167,14 +167,19 @@ def make_tokenizer(folder: Path, vocabulary: int, ends: int = 1) -> Path:
 
 def _write_prompts(folder: Path, work: Workload, count: int = 512) -> Path:
     """A data folder whose prompts are longer than ``work.prompt`` tokens, so that all are cut to that."""
-    words, rng = _words(), np.random.default_rng(0)
-    texts = [" " + " ".join(rng.choice(words, work.prompt + 16)) for _ in range(work.distinct_prompts or count)]
+    texts = prompts_of(work, work.distinct_prompts or count, more=16)
     folder.mkdir()
     # The other two are there so that the first one is not split.
     for split, prompts in {"train": texts, "validation": ["unused"], "test": ["unused too"]}.items():
         rows = [{"prompt": text, "reference": "none"} for text in prompts]
         (folder / f"{split}.jsonl").write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
     return folder
+
+
+def prompts_of(work: Workload, count: int, more: int = 0) -> list[str]:
+    """Return texts of random words, ``work.prompt`` tokens each, and ``more``."""
+    words, rng = _words(), np.random.default_rng(0)
+    return [" " + " ".join(rng.choice(words, work.prompt + more)) for _ in range(count)]
 
 
 @lru_cache

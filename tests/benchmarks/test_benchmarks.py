@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -17,18 +18,19 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
-from benchmarks import BENCHMARKS, Options, Report, controls, gpu, module_of, rollouts, run_benchmark
+from benchmarks import BENCHMARKS, Options, Report, controls, gpu, module_of, peers, rollouts, run_benchmark
 from benchmarks import active_selection as active
 from benchmarks import dialogue_rewards as dialogues
 from benchmarks.feedback_page import find_chromium
 from benchmarks.limit import Limit
 from benchmarks.ppo import TimedReward
-from benchmarks.workload import Workload, environment, eos_ids
+from benchmarks.workload import Workload, environment, eos_ids, prompts_of
 from textgym.cli import app as cli
 from textgym.cli.bench import NoBenchmarksError, load_benchmarks
 from textgym.errors import MissingExtraError
 from textgym.feedback import read_comparisons
 from textgym.rewards import resolve_reward
+from textgym.text.tokenizer import Tokenizer
 
 HERE = ("ppo", "rollout", "scaling", "env")  # need neither a GPU nor an extra
 AGENTS = ("textgym PPO", "textgym PPO, detached critic", "textgym PPO, separate critic", "stock PPO, episode buffer")
@@ -100,15 +102,39 @@ def test_env() -> None:
 
 
 def test_peers() -> None:
-    pytest.importorskip("trl.experimental.ppo", reason="needs: pip install 'trl<1.13'")
+    trl = pytest.importorskip("trl", reason="needs: pip install trl")
+    with_ppo = importlib.util.find_spec("trl.experimental.ppo") is not None
     report = smoke("peers")
     rows = check_form(report)
-    assert {name: row["limit"] for name, row in rows.items()} == {
-        "TRL PPO": None,
-        "textgym PPO": "TRL PPO",
-        "textgym PPO, separate critic": "TRL PPO",
-    }
-    assert report.figures["TRL"].startswith("1.")
+    limits = {name: row["limit"] for name, row in rows.items() if row["limit"]}
+    of_ppo = {"textgym PPO": "TRL PPO", "textgym PPO, separate critic": "TRL PPO"}
+    assert limits == (of_ppo if with_ppo else {"textgym GRPO": "TRL GRPO", "textgym RLOO": "TRL RLOO"})
+    assert report.figures["TRL"] == trl.__version__
+
+
+def test_peers_write_equally_much() -> None:
+    pytest.importorskip("trl", minversion="1.16", reason="needs: pip install 'trl>=1.16'")
+    import trl
+
+    work = Workload().smaller()
+    with TemporaryDirectory() as folder:
+        trainer = peers.make_group_trainer(work, Path(folder), trl.GRPOTrainer, trl.GRPOConfig)
+        reward, asked = trainer.reward_funcs[0], list[int]()
+
+        def counted(prompts: Any, completions: Any, completion_ids: Any, **columns: Any) -> list[float]:
+            asked.extend(map(len, completion_ids))
+            return reward(prompts, completions, **columns)
+
+        trainer.reward_funcs[0] = counted
+        for iteration in (1, 2):
+            trainer.train()
+            assert asked == [work.response] * work.texts * iteration
+            assert trainer.state.global_step == work.minibatches
+
+
+def test_prompts_of_a_workload_have_its_length() -> None:
+    tokenizer, work = Tokenizer.load("tiny"), Workload()
+    assert {len(tokenizer.encode(text)) for text in prompts_of(work, 20)} == {work.prompt}
 
 
 def test_peers_without_trl_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

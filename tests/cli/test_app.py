@@ -71,6 +71,8 @@ def test_every_command_has_help_at_80_columns(command: str) -> None:
 def test_version() -> None:
     assert run("--version").stdout == f"textgym {textgym.__version__}\n"
     assert in_shell("--version").returncode == 0
+    as_module = subprocess.run([sys.executable, "-m", "textgym", "--version"], capture_output=True, text=True)
+    assert as_module.stdout == f"textgym {textgym.__version__}\n", as_module.stderr
 
 
 def test_no_command_shows_help() -> None:
