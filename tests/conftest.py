@@ -97,6 +97,17 @@ def _same_questions_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("textgym.feedback.store.project.secrets", drawn)
 
 
+@pytest.fixture(autouse=True)
+def _plots_are_blank(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write plots as blank images where a test does not say ``plots``: drawing them is half of a small run's time."""
+    if not any(request.node.get_closest_marker(name) for name in ("plots", "slow")):
+        monkeypatch.setattr("matplotlib.backends.backend_agg.FigureCanvasAgg.draw", _begin_a_blank_image)
+
+
+def _begin_a_blank_image(canvas: Any) -> None:
+    canvas.renderer = canvas.get_renderer()
+
+
 @pytest.fixture(scope="session")
 def foreign_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a tokenizer whose pad is its EOS, and with two EOS ids (0 and 1)."""

@@ -30,7 +30,7 @@ README_SMALLER = {
     '"n_steps": 48': '"n_steps": 16',
     "768": "32",
 }
-pytestmark = pytest.mark.skipif(not EXAMPLES, reason="needs the checkout")
+pytestmark = [pytest.mark.plots, pytest.mark.skipif(not EXAMPLES, reason="needs the checkout")]
 
 
 @pytest.fixture(autouse=True)

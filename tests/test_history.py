@@ -12,6 +12,8 @@ import pytest
 
 from textgym.history import History, courses_of, sparkline
 
+pytestmark = pytest.mark.plots
+
 RECORDS = [
     {"timesteps": 10.0, "reward": 0.25, "kl": 0.0},
     {"timesteps": 20.0, "reward": 0.75, "kl": math.nan},

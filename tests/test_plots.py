@@ -23,6 +23,8 @@ from textgym.plots import (
 )
 from textgym.types import Interval
 
+pytestmark = pytest.mark.plots
+
 LOG: list[dict[str, Any]] = [
     {"timesteps": 10, "reward": 0.1, "gold": None, "kl": 0.0},
     {"timesteps": 20, "reward": 0.2, "gold": 0.3, "kl": 1.5},

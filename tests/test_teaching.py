@@ -100,6 +100,19 @@ def test_an_answer_is_checked(
     assert text in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("answer", ["0.5", "lambda: 0.5"])
+def test_a_value_to_find_is_not_given_away(script: Path, answer: str) -> None:
+    """Unlike what a function should have returned in one case."""
+    script.write_text(
+        f"# %%\nfrom textgym.teaching import expect\nanswer_1 = {answer}\n"
+        'def check_1(answer):\n    """Think twice."""\n    expect(answer, 0.25, "the derivative")\n'
+    )
+    verdict = read_lesson(script).check_answer(1)
+    assert not verdict.right
+    assert verdict.text.startswith("not yet. The derivative is not ")
+    assert "0.25" not in verdict.text
+
+
 def test_what_is_no_lesson_or_no_exercise_is_said(script: Path, tmp_path: Path) -> None:
     lesson = read_lesson(script)
     assert lesson.exercises == [1]
@@ -185,6 +198,7 @@ def test_a_claim_is_about_the_whole_interval() -> None:
     assert not Claim("x", measured, below=0.55).holds
 
 
+@pytest.mark.plots
 def test_figures_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     figure = blank_figure()

@@ -53,6 +53,18 @@ class WrongError(Exception):
     """An answer is wrong; the message says where."""
 
 
+class _WrongValueError(WrongError):
+    """A value is not the right one, which the message names."""
+
+    def __init__(self, name: str, right: Any, found: Any) -> None:
+        super().__init__(f"{name} is {_shown(right)}, your answer gives {_shown(found)}")
+        self.name, self.found = name, found
+
+    def said_of(self, answer: Any) -> str:
+        """Return the message; where the answer itself is the value to find, one that does not give it away."""
+        return f"{self.name} is not {_shown(self.found)}" if self.found is answer else str(self)
+
+
 class Verdict(NamedTuple):
     """The outcome of an answer: whether it is right, and a text for its author."""
 
@@ -157,7 +169,8 @@ class Lesson:
         except NotImplementedError:
             return missing
         except WrongError as error:
-            return Verdict(False, f"not yet. {error}. {hint}")
+            said = error.said_of(answer) if isinstance(error, _WrongValueError) else error
+            return Verdict(False, f"not yet. {said}. {hint}")
         except Exception as error:  # whatever the code of a learner raises
             innermost = traceback.extract_tb(error.__traceback__)[-1].name
             if isinstance(error, TypeError) and not callable(answer) and innermost == check.__name__:
@@ -257,7 +270,7 @@ def expect(found: Any, right: Any, of: str, *, tolerance: float = 1e-6) -> None:
         numbers, wanted = _as_numbers(found), np.asarray(right, dtype=float)
         same = numbers is not None and numbers.shape == wanted.shape and np.allclose(numbers, wanted, 0, tolerance)
     if not same:
-        raise WrongError(f"{of[:1].upper()}{of[1:]} is {_shown(right)}, your answer gives {_shown(found)}")
+        raise _WrongValueError(f"{of[:1].upper()}{of[1:]}", right, found)
 
 
 def _as_numbers(found: Any) -> np.ndarray[Any, Any] | None:

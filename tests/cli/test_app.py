@@ -68,6 +68,15 @@ def test_every_command_has_help_at_80_columns(command: str) -> None:
     assert max(map(len, shown.stdout.splitlines())) <= 80
 
 
+@pytest.mark.parametrize("arguments", [("show",), ("runs",), ("generate", "a prompt", "--model")])
+def test_a_name_that_no_file_can_have(arguments: tuple[str, ...]) -> None:
+    result = run(*arguments, "x" * 300)
+    assert result.exit_code == 2
+    assert "no name has more than 255, got " in (said := " ".join(result.stderr.split()))
+    assert f"a name of 300: '{'x' * 40}'...; give a shorter one" in said
+    assert len(said) < 300
+
+
 def test_version() -> None:
     assert run("--version").stdout == f"textgym {textgym.__version__}\n"
     assert in_shell("--version").returncode == 0

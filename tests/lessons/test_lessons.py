@@ -36,7 +36,7 @@ PARTS = (
     "## Exercises",
     "## Further reading",
 )
-pytestmark = pytest.mark.skipif(not LESSONS, reason="needs the checkout")
+pytestmark = [pytest.mark.plots, pytest.mark.skipif(not LESSONS, reason="needs the checkout")]
 
 
 @pytest.fixture(scope="module", autouse=True)

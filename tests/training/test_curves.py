@@ -14,6 +14,8 @@ from textgym.training.run_folder import RunFolder
 from textgym.training.train import run_train
 from textgym.training.train_settings import train_settings
 
+pytestmark = pytest.mark.plots
+
 
 class Clock:
     """Seconds that tests move."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 import traceback
 
@@ -14,6 +16,7 @@ from textgym.training.interrupts import RunInterrupted, signal_of
 from textgym.values import attribute_of
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130  # of Ctrl-C; other signals are 128 and their number
+_LONGEST_PATH, _LONGEST_NAME = 4_096, 255  # bytes, on Linux
 
 
 def report_interrupt(error: KeyboardInterrupt) -> int:
@@ -70,10 +73,20 @@ def _explain(error: Exception, debug: bool) -> tuple[int, str]:
             | PermissionError()
         ):
             return BAD_INPUT, str(error)
+        case OSError(errno=errno.ENAMETOOLONG):
+            return BAD_INPUT, _too_long(os.fsdecode(error.filename or ""))
         case ValueError() | TypeError() if _is_ours(error):
             return BAD_INPUT, str(error)
     hint = "" if debug else " (--debug before the command shows where)"
     return FAILED, f"{type(error).__name__}: {error}{hint}"
+
+
+def _too_long(path: str) -> str:
+    longest = max(path.split(os.sep), key=len)
+    return (
+        f"expected a path of at most {_LONGEST_PATH:,} bytes, in which no name has more than {_LONGEST_NAME}, got "
+        f"{len(path):,} characters with a name of {len(longest):,}: {longest[:40]!r}...; give a shorter one"
+    )
 
 
 def _usage_message(error: Exception, message: str) -> str:

@@ -20,6 +20,8 @@ from textgym.agents.sft import SFT
 from textgym.models import load_language_model
 from textgym.rewards import WeightedSum
 
+pytestmark = pytest.mark.plots
+
 ITERATION = 4 * 11  # tokens
 
 

@@ -11,6 +11,8 @@ from tests.training.comparison.records_made_up import compared, evaluated, made_
 from textgym.pages import svg_of
 from textgym.training.comparison.drawing import draw_curves, draw_ends, draw_panel, panels_of
 
+pytestmark = pytest.mark.plots
+
 RUNS = [made_up("ppo", seed, (0.2, 0.4 + seed / 10, 0.8)) for seed in range(3)]
 
 
