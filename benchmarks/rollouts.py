@@ -1,4 +1,4 @@
-"""Gold after PPO by what becomes of texts that the end of a rollout cuts: ``textgym bench rollouts``.
+"""Gold after PPO by what becomes of texts that the end of a rollout cuts: ``textgym bench rollouts --plot curves.png``.
 
 PPO is trained on ``TextSumm-v1`` with gold as its reward, with each treatment of unfinished texts and two lambdas, from
 several seeds, with settings that are otherwise equal. Afterwards each run answers the same held-out prompts, with the
@@ -24,7 +24,7 @@ import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 
 from benchmarks.harness import Measurement, Options, Report
-from textgym import console
+from textgym import console, plots
 from textgym.agents import PPO, make_vec_env
 from textgym.evaluation.core import evaluate, make_evaluation_set
 from textgym.files.disk import append_line
@@ -39,6 +39,8 @@ TREATMENTS = ("bootstrap", "drain", "carry", "carry_recompute")
 LAMBDAS = (0.95, 1.0)
 _CURVE = ("timesteps", "reward", "kl", "length", "explained_variance", "stale", "stale_age", "dropped")
 _START = "start model"
+_STYLES = {"bootstrap": ("#0072b2", "o"), "drain": ("#d55e00", "s"), "carry": ("#009e73", "D")}
+_STYLES["carry_recompute"] = ("#cc79a7", "^")
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,10 +209,48 @@ def run(options: Options) -> Report:
     """Run the study, or what is left of it; the seeds of the study take the place of repetitions."""
     study = Study()
     if not options.smoke:
-        return _report(finish(RESULTS, study), study)
-    study = Study(tokens=32, n_envs=2, n_steps=16, prompts=2, seeds=1)
-    with tempfile.TemporaryDirectory() as folder:
-        return _report(finish(Path(folder) / RESULTS.name, study), study)
+        runs = finish(RESULTS, study)
+    else:
+        study = Study(tokens=32, n_envs=2, n_steps=16, prompts=2, seeds=1)
+        with tempfile.TemporaryDirectory() as folder:
+            runs = finish(Path(folder) / RESULTS.name, study)
+    if options.plot:
+        plot_curves(options.plot, runs)
+    return _report(runs, study)
+
+
+def plot_curves(file: Path, runs: Mapping[Case, Mapping[str, Any]]) -> None:
+    """Draw gold of the texts that training wrote, means of seeds with 95 % intervals, a panel for each lambda.
+
+    Args:
+        file: Where the PNG goes.
+        runs: The runs of a study.
+    """
+    figure = plots.blank_figure()
+    panels = figure.subplots(1, len(LAMBDAS), sharey=True, squeeze=False)[0]
+    for axes, gae_lambda in zip(panels, LAMBDAS, strict=True):
+        for treatment in TREATMENTS:
+            own = [
+                run["curve"]
+                for case, run in runs.items()
+                if (case.treatment, case.gae_lambda) == (treatment, gae_lambda)
+            ]
+            length = min(map(len, own))
+            steps = [np.mean([curve[place]["timesteps"] for curve in own]) for place in range(length)]
+            means = [mean_interval([curve[place]["reward"] for curve in own]) for place in range(length)]
+            colour, marker = _STYLES[treatment]
+            axes.fill_between(
+                steps,
+                [each.low for each in means],
+                [each.high for each in means],
+                color=colour,
+                alpha=0.12,
+                linewidth=0,
+            )
+            axes.plot(steps, [each.mean for each in means], color=colour, marker=marker, markersize=4, label=treatment)
+        y_label = "gold of the texts of training" if axes is panels[0] else ""
+        plots.finish_axes(axes, f"lambda {gae_lambda:g}", "tokens written", y_label)
+    plots.save_figure(figure, file)
 
 
 def _report(runs: Mapping[Case, Mapping[str, Any]], study: Study) -> Report:

@@ -212,8 +212,10 @@ def test_active_selection() -> None:
 
 
 @pytest.mark.slow
-def test_rollouts() -> None:
-    report = smoke("rollouts")
+@pytest.mark.plots
+def test_rollouts(tmp_path: Path) -> None:
+    report = smoke("rollouts", tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     rows = check_form(report)
     names = [f"{treatment}, lambda {each}" for each in ("0.95", "1") for treatment in rollouts.TREATMENTS]
     assert list(rows) == names
