@@ -175,6 +175,7 @@ def test_an_agent_that_fails_drops_out_and_the_others_go_on(
         group.learn(36, reset_num_timesteps=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exchange", ["average", "penalty"])
 def test_as_many_ranks_do_the_same_bit_for_bit(exchange: str, tmp_path: Path) -> None:
     options = {"exchange": exchange, "graph": "random"}

@@ -56,6 +56,7 @@ def test_two_agents_learn_to_spell_together(sees: str) -> None:
     assert not torch.equal(weights(agent, 0), weights(agent, 1))
 
 
+@pytest.mark.slow
 def test_as_many_ranks_do_the_same_bit_for_bit(tmp_path: Path) -> None:
     together = make().learn(3 * ENVS)
 

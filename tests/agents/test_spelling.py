@@ -46,7 +46,11 @@ def test_who_learns_by_sampling() -> None:
     )
 
 
-@pytest.mark.parametrize("name", LEARNERS)
+SLOW = ("consensus_ppo",)  # each of the group has a quarter of the texts
+BY_NAME = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in LEARNERS]
+
+
+@pytest.mark.parametrize("name", BY_NAME)
 def test_learns_to_spell(name: str) -> None:
     """The start model has a third of the letters right."""
     iterations, options = SETTINGS.get(name, (40, {"learning_rate": 5e-3}))
