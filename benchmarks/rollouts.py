@@ -172,7 +172,7 @@ def compared(gold: FloatArray, with_gold: FloatArray) -> tuple[Interval, Interva
     """
     prompts = np.tile(np.arange(gold.shape[1]), len(gold)).tolist()
     of_prompts = paired_difference_interval(gold.reshape(-1), with_gold.reshape(-1), prompts)
-    of_seeds = mean_interval((gold - with_gold).mean(1)) if len(gold) > 1 else None
+    of_seeds = mean_interval((gold - with_gold).mean(1), share=False) if len(gold) > 1 else None
     return of_prompts, of_seeds
 
 
@@ -220,7 +220,7 @@ def run(options: Options) -> Report:
 
 
 def plot_curves(file: Path, runs: Mapping[Case, Mapping[str, Any]]) -> None:
-    """Draw gold of the texts that training wrote, means of seeds with 95 % intervals, a panel for each lambda.
+    """Draw gold of the texts that training wrote, mean and range of the seeds, a panel for each lambda.
 
     Args:
         file: Where the PNG goes.
@@ -230,24 +230,16 @@ def plot_curves(file: Path, runs: Mapping[Case, Mapping[str, Any]]) -> None:
     panels = figure.subplots(1, len(LAMBDAS), sharey=True, squeeze=False)[0]
     for axes, gae_lambda in zip(panels, LAMBDAS, strict=True):
         for treatment in TREATMENTS:
-            own = [
-                run["curve"]
-                for case, run in runs.items()
-                if (case.treatment, case.gae_lambda) == (treatment, gae_lambda)
-            ]
+            kind = treatment, gae_lambda
+            own = [run["curve"] for case, run in runs.items() if (case.treatment, case.gae_lambda) == kind]
             length = min(map(len, own))
-            steps = [np.mean([curve[place]["timesteps"] for curve in own]) for place in range(length)]
-            means = [mean_interval([curve[place]["reward"] for curve in own]) for place in range(length)]
-            colour, marker = _STYLES[treatment]
-            axes.fill_between(
-                steps,
-                [each.low for each in means],
-                [each.high for each in means],
-                color=colour,
-                alpha=0.12,
-                linewidth=0,
+            steps, gold = (
+                np.array([[record[name] for record in curve[:length]] for curve in own])
+                for name in ("timesteps", "reward")
             )
-            axes.plot(steps, [each.mean for each in means], color=colour, marker=marker, markersize=4, label=treatment)
+            colour, marker = _STYLES[treatment]
+            axes.fill_between(steps.mean(0), gold.min(0), gold.max(0), color=colour, alpha=0.12, linewidth=0)
+            axes.plot(steps.mean(0), gold.mean(0), color=colour, marker=marker, markersize=4, label=treatment)
         y_label = "gold of the texts of training" if axes is panels[0] else ""
         plots.finish_axes(axes, f"lambda {gae_lambda:g}", "tokens written", y_label)
     plots.save_figure(figure, file)
