@@ -17,7 +17,7 @@ from textgym.agents.common.rollout_buffer import EpisodeSamples
 from textgym.agents.common.whole_texts import ratio_statistics
 from textgym.agents.facts import AgentFacts
 from textgym.agents.options import refuse_unknown
-from textgym.models.stored_values import Check, number, one_of, optional
+from textgym.models.stored_values import Check, number, one_of, optional, truth
 from textgym.naming import argument
 from textgym.types import FloatArray
 
@@ -42,6 +42,8 @@ class GRPO(GroupAgent):
             ``"batch"``, or ``"none"``.
         clip_range_high: Clip range of the probability ratio above 1; by default the one below 1.
         kl_in: Place of the KL penalty: in the ``"loss"``, by the k3 estimate, or in the ``"reward"`` of every token.
+        unbiased_kl: Multiply the k3 estimate in the loss by the probability ratio, which makes its gradient that of the
+            KL divergence; for several optimizer steps on a rollout.
         kl_coef: KL penalty coefficient.
         options: Arguments of :class:`~textgym.agents.common.groups.GroupAgent`, of
             :class:`~textgym.agents.common.whole_texts.WholeTextAgent` and of
@@ -59,6 +61,7 @@ class GRPO(GroupAgent):
         "scale_advantages": one_of(*SCALES),
         "clip_range_high": optional(number),
         "kl_in": one_of(*_KL_PLACES),
+        "unbiased_kl": truth,
     }
 
     def __init__(
@@ -70,6 +73,7 @@ class GRPO(GroupAgent):
         scale_advantages: Scale = "group",
         clip_range_high: float | None = None,
         kl_in: KLPlace = "loss",
+        unbiased_kl: bool = False,
         kl_coef: float = 0.04,
         **options: Any,
     ) -> None:
@@ -82,7 +86,7 @@ class GRPO(GroupAgent):
             if value not in known:
                 raise ValueError(f"expected {argument(name)} of {', '.join(known)}, got {value!r}; choose one of these")
         self.loss_type, self.scale_advantages, self.kl_in = loss_type, scale_advantages, kl_in
-        self.clip_range_high = clip_range_high
+        self.clip_range_high, self.unbiased_kl = clip_range_high, unbiased_kl
         super().__init__(policy, env, kl_coef=kl_coef, **options)
 
     @property
@@ -113,8 +117,9 @@ class GRPO(GroupAgent):
         }
         loss = policy_loss - self.ent_coef * entropy.mean()
         if self.kl_in == "loss":
-            # Equation 4: ref / pi - log(ref / pi) - 1
+            # Equation 4: ref / pi - log(ref / pi) - 1; unbiased: times r_t
             reference = self.rollout_buffer.pick(self.reference_log_probs, sample.places).to(log_probs.dtype)
-            penalty = mean_of_texts(kl_loss(log_probs, reference), texts, count, self.loss_type, self.longest_text)
+            estimates = kl_loss(log_probs, reference, sample.old_log_prob if self.unbiased_kl else None)
+            penalty = mean_of_texts(estimates, texts, count, self.loss_type, self.longest_text)
             loss, statistics["kl_loss"] = loss + self.kl_coef * penalty, penalty
         return loss, statistics

@@ -167,9 +167,11 @@ def make_group_trainer(work: Workload, folder: Path, trainer_class: Any, config_
 
 def make_group_agent(work: Workload, venv: Any, agent_class: Any) -> Any:
     """The agent of textgym for the same."""
+    as_trl = {"unbiased_kl": True} if agent_class is GRPO else {}
     return agent_class(
         CausalLMPolicy,
         venv,
+        **as_trl,
         group_size=_group_size(work),
         n_minibatches=work.texts // work.minibatch,
         n_epochs=work.epochs,
@@ -194,7 +196,9 @@ class _CompletionReward:
         self.reward = TimedReward(work)
 
     def __call__(self, prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> list[float]:
-        return self.reward(prompts, completions, [None] * len(prompts)).tolist()
+        nothing: Any = [None] * len(prompts)  # it reads the texts alone
+        scores: list[float] = self.reward(prompts, completions, nothing).tolist()
+        return scores
 
 
 def _group_size(work: Workload) -> int:

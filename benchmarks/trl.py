@@ -196,9 +196,11 @@ def train_ours(method: str, sizes: Sizes, seed: int, folder: Path) -> tuple[Outc
     scored = ScoredTexts(resolve_reward(REWARD, EnvChoice(ENV).make("train")))
     budgets = {"model": str(start_folder()), "max_new_tokens": sizes.response}
     with_groups = method != "ppo"
-    steps = (
-        {"group_size": sizes.group, "n_minibatches": sizes.minibatches} if with_groups else {"batch_size": sizes.batch}
-    )
+    steps: dict[str, Any] = {"batch_size": sizes.batch}
+    if with_groups:
+        steps = {"group_size": sizes.group, "n_minibatches": sizes.minibatches}
+    if method == "grpo":
+        steps["unbiased_kl"] = True  # as in TRL, by default
     env = make_vec_env(ENV, sizes.copies, seed=seed, reward=scored, **budgets)
     agent = AGENTS[method](
         CausalLMPolicy,

@@ -81,18 +81,28 @@ def clipped_policy_loss(
     return -torch.min(ratio * advantages, ratio.clamp(1 - clip_range, 1 + high) * advantages)
 
 
-def kl_loss(log_probs: Tensor, reference_log_probs: Tensor) -> Tensor:
+def kl_loss(log_probs: Tensor, reference_log_probs: Tensor, old_log_probs: Tensor | None = None) -> Tensor:
     """The k3 estimate of KL(pi || ref) per token, with gradients in pi (http://joschu.net/blog/kl-approx.html).
+
+    Without ``old_log_probs`` it is an estimate for tokens of pi itself, and its gradient that of another divergence; a
+    token that pi has made unlikely since it was drawn gives it any size. With them the estimate is multiplied by the
+    probability ratio pi / old: its mean over tokens of the old policy is the KL divergence, and its gradient the
+    gradient of that (DeepSeek-V3.2, arXiv:2512.02556).
 
     Args:
         log_probs, reference_log_probs: (N,) of tokens drawn from (about) pi.
+        old_log_probs: (N,) of the policy that the tokens were drawn from.
 
     Returns:
         (N,), never negative.
     """
     _require_equal_shapes(log_probs, reference_log_probs)
     log_ratio = reference_log_probs - log_probs
-    return log_ratio.expm1() - log_ratio
+    estimate = log_ratio.expm1() - log_ratio
+    if old_log_probs is None:
+        return estimate
+    _require_equal_shapes(log_probs, old_log_probs)
+    return (log_probs - old_log_probs).exp() * estimate
 
 
 def sums_of_texts(values: Tensor, texts: Tensor, count: int) -> Tensor:

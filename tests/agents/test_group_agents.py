@@ -185,6 +185,7 @@ def test_the_penalty_is_in_the_rewards_or_in_the_loss(make: Any) -> None:
 OPTIONS: dict[str, tuple[Any, dict[str, Any]]] = {
     "rloo": (RLOO, {"n_epochs": 2}),
     "grpo": (GRPO, {}),
+    "unbiased_kl": (GRPO, {"unbiased_kl": True, "n_epochs": 2, "n_minibatches": 2}),
     "dapo": (GRPO, {"loss_type": "dapo", "clip_range_high": 0.28, "n_epochs": 2, "n_minibatches": 2}),
     "dr_grpo": (GRPO, {"loss_type": "dr_grpo", "scale_advantages": "none", "kl_in": "reward", "kl_target": 0.1}),
 }

@@ -151,6 +151,24 @@ def test_kl_loss_by_hand() -> None:
     assert log_probs.grad.tolist() == pytest.approx([0.5, -1.0], abs=1e-12)
 
 
+def test_an_unbiased_kl_loss_has_the_gradient_of_the_divergence() -> None:
+    """Summed over all tokens with the probabilities of the policy that drew them, which by now is another one."""
+    logits = tensor(0.3, -1.0, 2.0, -6.0).requires_grad_()
+    old, reference = (
+        torch.log_softmax(tensor(0.5, 0.1, -0.3, 1.0), 0),
+        torch.log_softmax(tensor(-0.2, 0.4, 0.0, 0.9), 0),
+    )
+    log_probs = torch.log_softmax(logits, 0)
+    exact = (log_probs.exp() * (log_probs - reference)).sum()
+    estimate = (old.exp() * kl_loss(log_probs, reference, old)).sum()
+    assert float(estimate) == pytest.approx(float(exact), abs=1e-12)
+    (wanted,) = torch.autograd.grad(exact, logits, retain_graph=True)
+    (found,) = torch.autograd.grad(estimate, logits, retain_graph=True)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
+    (biased,) = torch.autograd.grad((old.exp() * kl_loss(log_probs, reference)).sum(), logits)
+    assert (biased - wanted).abs().max() > 10 * wanted.abs().max()  # the last token was likely, and is not any more
+
+
 def test_shapes_that_would_be_broadcast_are_refused() -> None:
     row, column_of_4 = torch.zeros(4), torch.zeros(4, 1)
     for call in (
