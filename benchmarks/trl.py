@@ -166,6 +166,12 @@ def run(options: Options) -> Report:
         report.measurements += [theirs, ours]
         report.figures[f"{ours.name}, times as fast as TRL"] = round(1 / (report.ratio(ours) or 1.0), 2)
         report.figures[f"{ours.name} minus {theirs.name}, {REWARD}"] = console.with_bounds(paired(results, names))
+        differences = differences_of_seeds(results, names)
+        report.figures[f"{ours.name}, the same for each seed"] = ", ".join(f"{each:.3f}" for each in differences)
+        if len(differences) > 1:
+            report.figures[f"{ours.name}, the same over seeds"] = console.with_bounds(
+                mean_interval(differences, share=False)
+            )
         columns = {"start model": [start], **results}
         report.scores[f"{method.upper()}, held-out prompts"] = {name: means(each) for name, each in columns.items()}
     return report
@@ -286,6 +292,12 @@ def paired(results: Mapping[str, Sequence[Evaluation]], names: tuple[str, str]) 
     """Return the mean difference of the reward, the second name's minus the first's, paired by seed and prompt."""
     (theirs, prompts), (ours, _) = (_joined(results[name], REWARD) for name in names)
     return paired_difference_interval(ours, theirs, prompts)
+
+
+def differences_of_seeds(results: Mapping[str, Sequence[Evaluation]], names: tuple[str, str]) -> list[float]:
+    """Return the difference of the mean reward of each seed, the second name's minus the first's."""
+    theirs, ours = ([float(each.measures.values[REWARD].mean()) for each in results[name]] for name in names)
+    return [right - left for left, right in zip(theirs, ours, strict=True)]
 
 
 def _joined(evaluations: Sequence[Evaluation], name: str) -> tuple[FloatArray, list[str]]:
