@@ -10,6 +10,7 @@ import pytest
 from textgym.agents import AGENTS, make_vec_env, resolve_agent
 from textgym.agents.facts import facts_of, grain_of
 from textgym.agents.registry import can_learn, installed_agents
+from textgym.metrics import mean_interval
 
 
 def samples_tokens(name: str) -> bool:
@@ -60,3 +61,36 @@ def test_learns_to_spell(name: str) -> None:
     rewards = [record["reward"] for record in agent.history]
     assert rewards[0] < 0.5
     assert np.mean(rewards[-2:]) > 0.75
+
+
+# A high learning rate makes a policy deterministic before it has seen the better letter: small ones need more texts.
+_CLIPPED = {"learning_rate": 5e-4, "batch_size": 128}
+TO_THE_OPTIMUM: dict[str, tuple[int, dict[str, Any]]] = {
+    "ppo": (150, {**_CLIPPED, "kl_coef": 0.0}),
+    **dict.fromkeys(("sb3_ppo", "maskable_ppo"), (200, {**_CLIPPED, "n_epochs": 2})),
+    **dict.fromkeys(("reinforce", "rloo"), (300, {"learning_rate": 1e-3, "kl_coef": 0.0})),
+    "reinforce_pp": (200, {"learning_rate": 1e-3, "kl_coef": 0.0}),
+    "grpo": (150, {"learning_rate": 1e-3, "kl_coef": 0.0, "n_epochs": 2, "n_minibatches": 2}),
+    "a2c": (200, {"learning_rate": 1e-3, "use_rms_prop": False}),
+    "trpo": (60, {"learning_rate": 1e-2, "target_kl": 0.02, "cg_max_steps": 4, "n_critic_updates": 2}),
+    "consensus_ppo": (200, {"learning_rate": 1e-3}),
+}
+"""Iterations and options of agents that follow the gradient of a policy."""
+OTHERS = {"dqn", "q_learning", "sarsa", "expert_iteration"}  # learn values, or imitate their best texts
+
+
+def test_every_policy_gradient_agent_has_settings_that_reach_the_optimum() -> None:
+    assert set(LEARNERS) - OTHERS <= set(TO_THE_OPTIMUM)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", [name for name in LEARNERS if name in TO_THE_OPTIMUM])
+def test_policy_gradients_reach_the_optimum(name: str, seed: int) -> None:
+    """The best return is 1; texts are sampled, so that no policy with a nonzero temperature is paid quite as much."""
+    iterations, options = TO_THE_OPTIMUM[name]
+    env = make_vec_env("TextSpell-v0", n_envs=64, seed=seed, model="letters", difficulty="easy", density="dense")
+    agent: Any = resolve_agent(name).create(env, "letters", seed=seed, device="cpu", **options)
+    agent.learn(64 * 2 * iterations)
+    rewards = [record["reward"] for record in agent.history]
+    assert mean_interval(rewards[-len(rewards) // 5 :], share=False).low > 0.95
