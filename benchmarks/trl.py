@@ -38,6 +38,12 @@ from textgym.types import Example, FloatArray, Interval, RewardFn
 
 ENV, REWARD = "TextSumm-v1", "gold"
 AGENTS: Mapping[str, Any] = {"ppo": PPO, "grpo": GRPO, "rloo": RLOO}
+CRITICS: Mapping[str, Mapping[str, Any]] = {
+    "": {"critic": "separate"},  # TRL's value model is one of its own
+    ", carry": {"critic": "separate", "unfinished_texts": "carry"},  # whole texts, as TRL's
+    ", carry, shared critic": {"critic": "shared", "unfinished_texts": "carry"},
+}
+"""Kinds of textgym's PPO, the first of which gives TRL its prompts."""
 MEASURES = ("gold", "kl", "length")
 
 
@@ -151,30 +157,45 @@ def run(options: Options) -> Report:
     model = load_model(str(start_folder()), options.device)
     start = evaluate(model, about, reference=model, title="start model")
     for method in ("ppo",) if trl["ppo"] else ("grpo", "rloo"):
-        names = f"TRL {method.upper()}", f"textgym {method.upper()}"
-        theirs, ours = Measurement(names[0], [], [], {}, None, None), Measurement(names[1], [], [], {}, names[0], None)
-        results: dict[str, list[Evaluation]] = {name: [] for name in names}
+        trl_name, *own_names = names_of(method)
+        items = {name: Measurement(name, [], [], {}, trl_name, None) for name in own_names}
+        items |= {trl_name: Measurement(trl_name, [], [], {}, None, None)}
+        results: dict[str, list[Evaluation]] = {name: [] for name in names_of(method)}
         for seed in range(options.repetitions):
             with tempfile.TemporaryDirectory() as folder:
-                own, rows = train_ours(method, sizes, seed, Path(folder) / "ours")
-                their = train_theirs(str(python), job_of(method, sizes, seed, rows, Path(folder) / "theirs"))
-                for item, outcome in ((theirs, their), (ours, own)):
-                    item.seconds.append(outcome.seconds)
-                    item.work.append(outcome.tokens)
+                for name, outcome in train_all(method, sizes, seed, Path(folder), str(python)).items():
+                    items[name].seconds.append(outcome.seconds)
+                    items[name].work.append(outcome.tokens)
                     trained = load_model(str(outcome.model), options.device)
-                    results[item.name].append(evaluate(trained, about, reference=model, title=item.name))
-        report.measurements += [theirs, ours]
-        report.figures[f"{ours.name}, times as fast as TRL"] = round(1 / (report.ratio(ours) or 1.0), 2)
-        report.figures[f"{ours.name} minus {theirs.name}, {REWARD}"] = console.with_bounds(paired(results, names))
-        differences = differences_of_seeds(results, names)
-        report.figures[f"{ours.name}, the same for each seed"] = ", ".join(f"{each:.3f}" for each in differences)
-        if len(differences) > 1:
-            report.figures[f"{ours.name}, the same over seeds"] = console.with_bounds(
-                mean_interval(differences, share=False)
-            )
+                    results[name].append(evaluate(trained, about, reference=model, title=name))
+        report.measurements += [items[name] for name in results]
+        for name in own_names:
+            report.figures[f"{name}, times as fast as TRL"] = round(1 / (report.ratio(items[name]) or 1.0), 2)
+            report.figures |= compared(results, (trl_name, name))
         columns = {"start model": [start], **results}
         report.scores[f"{method.upper()}, held-out prompts"] = {name: means(each) for name, each in columns.items()}
     return report
+
+
+def names_of(method: str) -> list[str]:
+    """Return the names of all trainings by a method: TRL's, then textgym's."""
+    return [f"TRL {method.upper()}"] + [f"textgym {method.upper()}{kind}" for kind in kinds_of(method)]
+
+
+def kinds_of(method: str) -> Mapping[str, Mapping[str, Any]]:
+    """Return the kinds of a method that textgym is measured with, and what the policy or agent is told for each."""
+    return CRITICS if method == "ppo" else {"": {}}
+
+
+def train_all(method: str, sizes: Sizes, seed: int, folder: Path, python: str) -> dict[str, Outcome]:
+    """Train with both sides, with textgym in all kinds; the prompts of the first are TRL's."""
+    trl_name, *own_names = names_of(method)
+    outcomes: dict[str, Outcome] = {}
+    for name, settings in zip(own_names, kinds_of(method).values(), strict=True):
+        outcomes[name], rows = train_ours(method, sizes, seed, folder / f"ours-{len(outcomes)}", settings)
+        if trl_name not in outcomes:
+            outcomes[trl_name] = train_theirs(python, job_of(method, sizes, seed, rows, folder / "theirs"))
+    return outcomes
 
 
 def describe_trl(python: Path | None) -> dict[str, Any]:
@@ -197,8 +218,12 @@ def start_folder() -> Path:
     return resolve_folder(EnvChoice(ENV).start_model(), kind="model")
 
 
-def train_ours(method: str, sizes: Sizes, seed: int, folder: Path) -> tuple[Outcome, list[dict[str, Any]]]:
+def train_ours(
+    method: str, sizes: Sizes, seed: int, folder: Path, settings: Mapping[str, Any]
+) -> tuple[Outcome, list[dict[str, Any]]]:
     """Train an agent of textgym, and return what came of it and the rows of TRL's data set: the prompts it had."""
+    options = dict(settings)
+    critic = {"critic": options.pop("critic")} if "critic" in options else {}
     scored = ScoredTexts(resolve_reward(REWARD, EnvChoice(ENV).make("train")))
     budgets = {"model": str(start_folder()), "max_new_tokens": sizes.response}
     with_groups = method != "ppo"
@@ -212,6 +237,7 @@ def train_ours(method: str, sizes: Sizes, seed: int, folder: Path) -> tuple[Outc
         CausalLMPolicy,
         env,
         **steps,
+        **options,
         n_epochs=sizes.epochs,
         learning_rate=sizes.learning_rate,
         kl_coef=sizes.kl_coef,
@@ -221,7 +247,7 @@ def train_ours(method: str, sizes: Sizes, seed: int, folder: Path) -> tuple[Outc
         policy_kwargs={
             "model": str(start_folder()),
             "optimizer_kwargs": {"eps": 1e-5, "weight_decay": 0.0, "fused": True},
-            **({} if with_groups else {"critic": "separate"}),  # TRL's value model is one of its own
+            **critic,
         },
     )
     drawn = Drawn(sizes.group if with_groups else 1)
@@ -288,10 +314,19 @@ def means(evaluations: Sequence[Evaluation]) -> dict[str, Interval]:
     return {name: mean_interval(*_joined(evaluations, name)) for name in MEASURES}
 
 
-def paired(results: Mapping[str, Sequence[Evaluation]], names: tuple[str, str]) -> Interval:
-    """Return the mean difference of the reward, the second name's minus the first's, paired by seed and prompt."""
+def compared(results: Mapping[str, Sequence[Evaluation]], names: tuple[str, str]) -> dict[str, str]:
+    """Return the differences of the reward, the second name's minus the first's: over prompts, of seeds, over seeds."""
     (theirs, prompts), (ours, _) = (_joined(results[name], REWARD) for name in names)
-    return paired_difference_interval(ours, theirs, prompts)
+    differences = differences_of_seeds(results, names)
+    found = {
+        f"{names[1]} minus {names[0]}, {REWARD}": console.with_bounds(
+            paired_difference_interval(ours, theirs, prompts)  # paired by seed and prompt
+        ),
+        f"{names[1]}, the same for each seed": ", ".join(f"{each:.3f}" for each in differences),
+    }
+    if len(differences) > 1:
+        found[f"{names[1]}, the same over seeds"] = console.with_bounds(mean_interval(differences, share=False))
+    return found
 
 
 def differences_of_seeds(results: Mapping[str, Sequence[Evaluation]], names: tuple[str, str]) -> list[float]:
