@@ -310,6 +310,7 @@ class DecentralizedPO(KeepsHistory):
         record = {
             **describe_texts(final_infos(dict(infos), len(paid))),
             "texts": float(len(paid)),
+            "tokens": len(paid) * sum(numbers["length"] for numbers in found.values()),
             **of_agents,
             "timesteps": float(self.num_timesteps),
         }

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _logger = logging.getLogger("textgym")
-_ROLLOUT = ("reward", "reward_std", "gold", "success", "kl", "kl_k3", "length", "eos", "cut", "texts")
+_ROLLOUT = ("reward", "reward_std", "gold", "success", "kl", "kl_k3", "length", "eos", "cut", "texts", "tokens")
 _TIME = ("tokens_per_second",)
 _STEP = ("iteration", "step", "timesteps")
 _NO_TEXTS = ("stdout", "log", "json", "csv")  # outputs of loggers that are tables of numbers

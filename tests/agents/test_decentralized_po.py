@@ -53,6 +53,7 @@ def test_two_agents_learn_to_spell_together(sees: str) -> None:
     last = agent.history[-1]
     assert {"agent0/step_kl", "agent1/beta_sqrt", "agent1/entropy", "reward", "success", "texts"} <= last.keys()
     assert last["timesteps"] == agent.num_timesteps == 32 * 25
+    assert last["tokens"] == pytest.approx(32 * (last["agent0/length"] + last["agent1/length"]))
     assert not torch.equal(weights(agent, 0), weights(agent, 1))
 
 
