@@ -55,6 +55,13 @@ def test_every_agent_that_learns_has_a_page() -> None:
     assert {name for name in AGENTS if f"`{name}`" in page("agents")} == AGENTS.keys()
 
 
+@pytest.mark.parametrize("name", [*LEARNING, "best_of_n"])
+def test_a_page_has_every_section_and_the_command_of_its_results(name: str) -> None:
+    sections = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", page(name), re.DOTALL | re.MULTILINE))
+    assert {"The idea", "Usage", "What is logged", "Results", "When to use it"} <= sections.keys()
+    assert re.search(rf"^(textgym|pytest) .*{name}", sections["Results"], re.MULTILINE)
+
+
 @pytest.mark.parametrize("name", LEARNING)
 def test_every_logged_number_is_explained(name: str) -> None:
     if grain_of(resolve_agent(name)) == "token":
