@@ -85,8 +85,12 @@ class ILQL(LoggedAgent):
         self.target_rate, self.critic = target_rate, critic
         with torch.random.fork_rng():
             torch.manual_seed(options.get("seed", 0))
+            returns = [sum(turn.reward for turn in episode) for episode in episodes]
+            start = (
+                float(np.mean(returns)) if returns else 0.0
+            )  # from 0, ends that are paid less would look bad for long
             self.heads = nn.ModuleDict(
-                {name: _head(model, model.vocab_size) for name in _HEADS} | {"v": _head(model, 1)}
+                {name: _head(model, model.vocab_size, start) for name in _HEADS} | {"v": _head(model, 1, start)}
             ).to(model.device)
         self.targets = nn.ModuleDict({name: copy.deepcopy(self.heads[name]) for name in _HEADS}).requires_grad_(False)
         super().__init__(model, episodes, **options)
@@ -148,8 +152,8 @@ class ILQL(LoggedAgent):
         return least
 
 
-def _head(model: TextModel, size: int) -> nn.Sequential:
-    """A network on the states of a model, whose outputs are 0 at first."""
+def _head(model: TextModel, size: int, start: float) -> nn.Sequential:
+    """A network on the states of a model, whose outputs are ``start`` at first."""
     head = nn.Sequential(
         nn.Linear(model.hidden_size, _WIDTH * model.hidden_size),
         nn.ReLU(),
@@ -158,5 +162,5 @@ def _head(model: TextModel, size: int) -> nn.Sequential:
     last = head[-1]
     assert isinstance(last, nn.Linear)
     nn.init.zeros_(last.weight)
-    nn.init.zeros_(last.bias)
+    nn.init.constant_(last.bias, start)
     return head

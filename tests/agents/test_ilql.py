@@ -71,6 +71,15 @@ def test_what_it_writes_with(agent: ILQL) -> None:
     assert text_model_of(agent) is None  # its language model alone writes something else
 
 
+def test_values_begin_at_the_mean_return_of_the_log(make_network: Any) -> None:
+    agent = ILQL(CausalLM(make_network()), EPISODES)  # returns 1 and 0.25
+    states = states_of(agent, [[5, 6], [9, 4]])
+    for head in (*agent.heads.values(), *agent.targets.values()):
+        assert torch.equal(head(states), torch.full_like(head(states), 0.625))
+    torch.testing.assert_close(agent.logits(states), agent.model.logits(states))  # no advantage yet
+    assert not ILQL(CausalLM(make_network())).heads["v"](states).any()
+
+
 def test_target_heads_follow(make_network: Any) -> None:
     agent = ILQL(CausalLM(make_network()), EPISODES, target_rate=0.25, learning_rate=1e-2, warmup=0.0)
     before = [parameter.clone() for parameter in agent.targets.parameters()]
