@@ -86,9 +86,8 @@ class ILQL(LoggedAgent):
         with torch.random.fork_rng():
             torch.manual_seed(options.get("seed", 0))
             returns = [sum(turn.reward for turn in episode) for episode in episodes]
-            start = (
-                float(np.mean(returns)) if returns else 0.0
-            )  # from 0, ends that are paid less would look bad for long
+            # From 0, the end of a text would for long look worse than going on, wherever returns are negative.
+            start = float(np.mean(returns)) if returns else 0.0
             self.heads = nn.ModuleDict(
                 {name: _head(model, model.vocab_size, start) for name in _HEADS} | {"v": _head(model, 1, start)}
             ).to(model.device)
