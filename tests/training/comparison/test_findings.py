@@ -53,7 +53,7 @@ def test_a_single_seed_shows_numbers_and_no_change() -> None:
     ("gold", "sentence"),
     [
         (0.1, "Gold fell by 0.100 [0.090, 0.110] meanwhile (0.200 to 0.100): the reward is over-optimised."),
-        (0.2, "Gold did not follow: 0.200 to 0.200 (+0.000 [-0.010, 0.010])."),
+        (0.2, "Gold did not follow measurably: 0.200 to 0.200 (+0.000 [-0.010, 0.010])."),
         (0.4, "Gold rose by 0.200 [0.190, 0.210]: 0.200 to 0.400."),
     ],
 )

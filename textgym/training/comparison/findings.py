@@ -85,7 +85,7 @@ def _gold(comparison: Comparison, label: str) -> Iterator[str]:
     if of_reward == "rose" and moved == "fell":
         yield f"Gold fell by {_size(gold.difference)} meanwhile ({_sides(gold)}): the reward is over-optimised."
     elif of_reward == "rose" and moved is None:
-        yield f"Gold did not follow: {_sides(gold)} ({_signed(gold.difference)})."
+        yield f"Gold did not follow measurably: {_sides(gold)} ({_signed(gold.difference)})."
     elif moved is not None:
         yield f"Gold {moved} by {_size(gold.difference)}: {_sides(gold)}."
 
