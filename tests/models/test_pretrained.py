@@ -147,3 +147,13 @@ def test_shipped_models_are_trained_outside_the_policy(name: str) -> None:
         optimizer.step()
         optimizer.zero_grad()
     assert losses[2] < losses[0]
+
+
+@pytest.mark.parametrize("more", range(8))
+def test_weights_lie_as_those_of_torch_wherever_they_are_in_the_file(more: int, folder: Path) -> None:
+    """The header of the file is longer with a longer note, and so the weights begin elsewhere."""
+    file = folder / "model.safetensors"
+    save_file(load_file(file), file, {"format": "pt", "note": "x" * 8 * more})
+    network = read(folder)
+    assert {parameter.data_ptr() % 64 for parameter in network.parameters()} == {0}
+    assert network.lm_head.weight is network.transformer.wte.weight

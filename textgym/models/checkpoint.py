@@ -178,7 +178,9 @@ def read_checkpoint(folder: Path, kind: str) -> tuple[dict[str, Tensor], StoredR
             f"expected a checkpoint of {kind} in {folder}, got {record.get('kind')!r}; choose another folder"
         )
     try:
-        tensors = load_file(folder / _TENSORS)
+        # Copies: tensors in the file begin at any byte, and on some CPUs the same product of an unaligned matrix differs
+        # in its last bit.
+        tensors = {name: tensor.clone() for name, tensor in load_file(folder / _TENSORS).items()}
     except SafetensorError as error:
         raise CheckpointError(
             f"expected tensors in {folder / _TENSORS}, got a file that cannot be read: {error}"

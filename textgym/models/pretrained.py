@@ -18,6 +18,7 @@ from textgym.errors import CheckpointError, MissingExtraError, ModelError, TextG
 from textgym.models.proportions import proportionate
 
 _PIP = re.compile(r"pip install\s+(?:(?:-U|--upgrade)\s+)?[`'\"]?([A-Za-z0-9][\w.\-\[\]]*)")
+_ALIGNMENT = 64  # bytes, of torch's allocator on the CPU
 
 
 def read_pretrained(auto_class: Any, what: str, folder: Path, dtype: torch.dtype = torch.float32) -> Any:
@@ -71,7 +72,19 @@ def read_pretrained(auto_class: Any, what: str, folder: Path, dtype: torch.dtype
             f"expected all weights of {type(network).__name__} in {folder}, got none or others for {len(absent)}: "
             f"{', '.join(absent[:3])}{', ...' if len(absent) > 3 else ''}; fetch the model again or fit its head first"
         )
+    align_weights(network)
     return network
+
+
+def align_weights(network: nn.Module) -> None:
+    """Move weights to addresses as of torch's own tensors.
+
+    Those of a file begin at any byte. On some CPUs the same product of a matrix at such an address differs in its last
+    bit, so that a model and its copy would not learn the same bit for bit.
+    """
+    for parameter in network.parameters():
+        if parameter.data_ptr() % _ALIGNMENT:
+            parameter.data = parameter.data.clone()
 
 
 def _missing_package(folder: Path, error: ImportError) -> str:

@@ -48,15 +48,15 @@ def test_agents_of_one_seed_write_different_texts_and_the_same_ones_again() -> N
 
 def test_an_update_raises_what_was_paid_and_adapts_its_coefficients() -> None:
     writer = make()
-    asked = [Prompt("", "abc", "=")] * 16
+    asked = [Prompt("", "abc", "=")] * 128
     written = writer.write(asked, False, writer.generator)
     rewards = np.array([float(text.startswith("a")) for text in written.texts])
-    assert 0 < rewards.sum() < 16
+    assert 0.4 < rewards.mean() < 0.8
     before = writer.model.state_dict()["network.gpt_neox.final_layer_norm.weight"].clone()
     found = [writer.learn(written, rewards, LEARNING) for _ in range(5)]
     assert not torch.equal(before, writer.model.state_dict()["network.gpt_neox.final_layer_norm.weight"])
-    again = writer.write(asked * 4, False, torch.Generator().manual_seed(0))
-    assert np.mean([text.startswith("a") for text in again.texts]) > rewards.mean() + 0.2
+    again = writer.write(asked * 2, False, torch.Generator().manual_seed(0))
+    assert np.mean([text.startswith("a") for text in again.texts]) > rewards.mean() + 0.1
     for numbers in found:
         assert numbers["step_kl"] >= 0
         assert numbers["sqrt_step_kl"] > 0
