@@ -178,8 +178,7 @@ def read_checkpoint(folder: Path, kind: str) -> tuple[dict[str, Tensor], StoredR
             f"expected a checkpoint of {kind} in {folder}, got {record.get('kind')!r}; choose another folder"
         )
     try:
-        # Copies: tensors in the file begin at any byte, and on some CPUs the same product of an unaligned matrix differs
-        # in its last bit.
+        # Copies: tensors in the file begin at any byte, and on some CPUs products of such ones differ in the last bit.
         tensors = {name: tensor.clone() for name, tensor in load_file(folder / _TENSORS).items()}
     except SafetensorError as error:
         raise CheckpointError(
