@@ -19,7 +19,7 @@ from textgym.models import load_language_model
 from textgym.models.log_probs import response_log_probs
 from textgym.types import Interval
 
-SEEDS = range(5)
+SEEDS = range(12)
 
 
 def spelling(n_envs: int, seed: int, difficulty: str = "easy") -> Any:
