@@ -38,7 +38,7 @@ from textgym.types import Example, FloatArray, Interval, RewardFn
 
 ENV, REWARD = "TextSumm-v1", "gold"
 AGENTS: Mapping[str, Any] = {"ppo": PPO, "grpo": GRPO, "rloo": RLOO}
-CRITICS: Mapping[str, Mapping[str, Any]] = {
+PPO_KINDS: Mapping[str, Mapping[str, Any]] = {
     "": {"critic": "separate"},  # TRL's value model is one of its own
     ", carry": {"critic": "separate", "unfinished_texts": "carry"},  # whole texts, as TRL's
     ", carry, shared critic": {"critic": "shared", "unfinished_texts": "carry"},
@@ -184,7 +184,7 @@ def names_of(method: str) -> list[str]:
 
 def kinds_of(method: str) -> Mapping[str, Mapping[str, Any]]:
     """Return the kinds of a method that textgym is measured with, and what the policy or agent is told for each."""
-    return CRITICS if method == "ppo" else {"": {}}
+    return PPO_KINDS if method == "ppo" else {"": {}}
 
 
 def train_all(method: str, sizes: Sizes, seed: int, folder: Path, python: str) -> dict[str, Outcome]:

@@ -101,7 +101,7 @@ def test_clipping_survives_many_epochs_on_one_batch() -> None:
     clipped = [ends(seed, 8, clip_range=0.2, **options)["reward"] for seed in SEEDS]
     unclipped = [ends(seed, 8, clip_range=1e9, **options)["reward"] for seed in SEEDS]
     above(clipped, unclipped)
-    assert mean_interval(clipped).low > 0.4  # it was 0.33 at first
+    assert mean_interval(clipped).low > 0.6  # it was 0.33 at first
 
 
 # ---------------------------------------------------------------- best of n

@@ -56,7 +56,7 @@ def test_an_update_raises_what_was_paid_and_adapts_its_coefficients() -> None:
     found = [writer.learn(written, rewards, LEARNING) for _ in range(5)]
     assert not torch.equal(before, writer.model.state_dict()["network.gpt_neox.final_layer_norm.weight"])
     again = writer.write(asked * 2, False, torch.Generator().manual_seed(0))
-    assert np.mean([text.startswith("a") for text in again.texts]) > rewards.mean() + 0.1
+    assert np.mean([text.startswith("a") for text in again.texts]) > rewards.mean() + 0.2
     for numbers in found:
         assert numbers["step_kl"] >= 0
         assert numbers["sqrt_step_kl"] > 0
