@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -108,15 +107,6 @@ def test_a_stop_there_is_a_stop_here() -> None:
     assert caught.value.signal == signal.SIGINT
 
 
-@pytest.fixture
-def _interruptible() -> Iterator[None]:
-    """Let SIGINT interrupt this process, also where a shell started it in the background, which ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("_interruptible")
 def test_an_interrupt_here_lets_the_other_process_save_its_work(tmp_path: Path) -> None:
     file = tmp_path / "begun"
 

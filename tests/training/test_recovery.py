@@ -480,9 +480,8 @@ def test_other_versions_are_said(copied: Path, capsys: pytest.CaptureFixture[str
 @pytest.fixture
 def usual_signals() -> Iterator[None]:
     """Signals as in a terminal: whoever runs tests in the background may have them ignored."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    numbers = (signal.SIGTERM, signal.SIGHUP)
     before = [signal.signal(number, signal.SIG_DFL) for number in numbers]
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     for number, handler in zip(numbers, before, strict=True):
         signal.signal(number, handler)

@@ -283,8 +283,7 @@ def test_on_a_file_without_gold(lm: str, data: str) -> None:
 
 
 def test_ctrl_c_in_a_shell(settings: TrainSettings, lm: str) -> None:
-    usual = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "  # not so in the background
-    code = usual + "import torch; torch.set_num_threads(1); from textgym.cli.app import main; main()"
+    code = "import torch; torch.set_num_threads(1); from textgym.cli.app import main; main()"
     arguments = (
         f"train --model {lm} --reward rouge --steps 40000 --n-envs 6 --eval-prompts 4 --max-new-tokens 8 --out r"
     )
