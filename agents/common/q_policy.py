@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,24 +63,26 @@ class QOptions:
 class QNetwork(nn.Module):
     """Action values of all tokens behind a text, ``Q(s, a) = V(s) + A(s, a) + prior_scale log pi(a|s)``.
 
-    V and A are linear heads on the last hidden state of the language model pi, which start at 0 (a dueling network,
-    Wang et al. 2016, arXiv:1511.06581, without its centring). They fit values in a few steps; log-probabilities alone,
-    as ``V + scale log pi``, take several times as many, because wrong ones have to be unlearnt. What is left of pi is a
-    prior: at first its likeliest token has the largest value, so that training begins with what the model writes, and
-    no value is above 0.
+    V and A are linear heads on the last hidden state of the language model pi, which start at ``initial_value`` and 0
+    (a dueling network, Wang et al. 2016, arXiv:1511.06581, without its centring). They fit values in a few steps;
+    log-probabilities alone, as ``V + scale log pi``, take several times as many, because wrong ones have to be
+    unlearnt. What is left of pi is a prior: at first its likeliest token has the largest value, so that training begins
+    with what the model writes, and no value is above ``initial_value``.
 
     Args:
         model: The language model.
         prior_scale: Value of a nat of log-probability.
+        initial_value: V of every text before training.
     """
 
-    def __init__(self, model: TextModel, prior_scale: float) -> None:
+    def __init__(self, model: TextModel, prior_scale: float, initial_value: float = 0.0) -> None:
         super().__init__()
         self.model, self.prior_scale = model, prior_scale
         self.value_head = nn.Linear(model.hidden_size, 1)
         self.advantage_head = nn.Linear(model.hidden_size, model.vocab_size)
         for parameter in (*self.value_head.parameters(), *self.advantage_head.parameters()):
             nn.init.zeros_(parameter)
+        nn.init.constant_(self.value_head.bias, initial_value)
 
     def forward(self, obs: dict[str, Tensor] | EpisodeBatch) -> Tensor:
         """Action values (N, V), with gradients, of observations or of the transitions of whole episodes."""
@@ -117,6 +120,8 @@ class TextQPolicy(StoredPolicy):
         temperature: Temperature of softmax exploration: tokens that are not drawn by epsilon-greedy exploration are
             drawn from softmax(Q / temperature); 0 takes the best one. At ``prior_scale`` it begins with the tokens that
             the start model samples.
+        initial_value: Value of every token before training, less the prior: about the return of the start model's
+            texts. Where returns are negative, 0 makes texts that go on look better than any that end.
         precision: Precision of the forward passes: ``"fp32"``, or ``"bf16"`` by autocast with losses in fp32.
         lora_rank: Rank of LoRA adapters, which are trained instead of all weights (needs ``textgym[lora]``).
         optimizer_class, optimizer_kwargs: AdamW by default, with eps 1e-5 and no weight decay.
@@ -142,6 +147,7 @@ class TextQPolicy(StoredPolicy):
         *,
         prior_scale: float = 0.1,
         temperature: float = 0.0,
+        initial_value: float = 0.0,
         precision: Precision = "fp32",
         lora_rank: int | None = None,
         optimizer_class: type[torch.optim.Optimizer] = torch.optim.AdamW,
@@ -160,7 +166,9 @@ class TextQPolicy(StoredPolicy):
             optimizer_kwargs=optimizer_kwargs,
         )
         self.options = QOptions(float(prior_scale), float(temperature), precision, lora_rank)
-        self.q_net = QNetwork(self._load(model), self.options.prior_scale)
+        if not math.isfinite(initial_value):
+            raise ValueError(f"expected an initial_value that is a finite number, got {initial_value}")
+        self.q_net = QNetwork(self._load(model), self.options.prior_scale, initial_value)
         self.q_net_target = copy.deepcopy(self.q_net).requires_grad_(False)
         self.q_net_target.set_training_mode(False)
         self._caches = CachePool(self.q_net.model)

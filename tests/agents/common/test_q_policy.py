@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -99,6 +101,18 @@ def test_the_target_network_is_a_frozen_copy(make_q: Any) -> None:
     assert trained == {id(parameter) for parameter in policy.q_net.parameters()}
     named = zip(policy.q_net.named_parameters(), policy.q_net_target.named_parameters(), strict=True)
     assert all(one[0] == other[0] and one[1] is not other[1] for one, other in named)
+
+
+@pytest.mark.parametrize("prior_scale", [0.0, 0.1])
+def test_values_begin_where_they_are_told_to(token_space: Any, make_network: Any, prior_scale: float) -> None:
+    space = token_observation_space(48, int(token_space.n), 40)
+    make = partial(TextQPolicy, space, token_space, lambda _: 1e-3, make_network(), prior_scale=prior_scale)
+    with torch.no_grad():
+        values, from_0 = (make(initial_value=value).q_net(observe([[5, 6, 7]])) for value in (-4.5, 0.0))
+    torch.testing.assert_close(values, from_0 - 4.5)
+    assert from_0.abs().max() > 0 if prior_scale else from_0.abs().max() == 0
+    with pytest.raises(ValueError, match="initial_value that is a finite number, got nan"):
+        make(initial_value=math.nan)
 
 
 def test_stock_dqn_takes_it_as_it_is(make_env: Any, make_network: Any, length_reward: Any) -> None:
