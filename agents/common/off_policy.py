@@ -74,6 +74,7 @@ class StockQAgent(KeepsHistory, ResumableAlgorithm, OffPolicyAlgorithm):
             **dict.fromkeys(("gamma", "tau", "exploration_fraction"), (0.0, 1.0)),
             **dict.fromkeys(("exploration_initial_eps", "exploration_final_eps"), (0.0, 1.0)),
             **dict.fromkeys(("learning_starts", "max_grad_norm", "prior_scale", "temperature"), (0.0, math.inf)),
+            "initial_value": (-math.inf, math.inf),
         },
     )
     settings: ClassVar[Mapping[str, Check]] = {

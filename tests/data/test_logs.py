@@ -119,6 +119,55 @@ def test_rows_that_cannot_be_used_are_left_out_with_their_episodes(tmp_path: Pat
     assert [step.action for episode in episodes for step in episode] == ["b", "j"]
 
 
+def test_what_is_left_of_a_broken_episode_is_no_episode(tmp_path: Path) -> None:
+    """Rows behind one that cannot be used still belong to its episode, also where it cannot even be read."""
+
+    def letters(*rewards: Any) -> list[Any]:
+        last = len(rewards) - 1
+        return [row("abc=" + "abc"[:at], "abc"[at], each, done=at == last) for at, each in enumerate(rewards)]
+
+    whole, lost = letters(0, 0, 1), "{broken"
+    kept = [(("new", "abc="), "a", 0.0, False), ("", "b", 0.0, False), ("", "c", 1.0, True)]
+    for broken in (
+        letters(None, 0, 1),
+        letters(0, "x", 1),
+        letters(0, 0, None),
+        [lost, *whole[1:]],
+        [whole[0], lost, whole[2]],
+        [whole[0], lost, whole[1], whole[2]],
+        [{**whole[0], "done": "maybe"}, *whole[1:]],
+    ):
+        with pytest.warns(DataWarning, match="left out 1 row of"):
+            assert told(read_log(write(tmp_path, [*whole, *broken, *whole]))) == [kept, kept]
+    # what stood in the lost row is not known: it may have ended its episode, or have gone on in the next
+    with pytest.warns(DataWarning, match="left out 1 row of"):
+        assert told(read_log(write(tmp_path, [*whole[:2], lost, *whole, *whole]))) == [kept]
+    named = [[{**each, "episode": name} for each in whole] for name in "xyz"]
+    with pytest.warns(DataWarning, match="left out 1 row of"):
+        assert told(read_log(write(tmp_path, [*named[0][:2], lost, *named[0][2:], *named[1]]))) == [kept]
+    with pytest.warns(DataWarning, match="left out 1 row of"):
+        assert told(read_log(write(tmp_path, [*named[0], lost, *named[1][1:], *named[2]]))) == [kept]
+    alone = [row("a", "b", 1.0), lost, row("a", "c", 1.0)]  # rows of a log that says nothing of others
+    with pytest.warns(DataWarning, match="left out 1 row of"):
+        assert [step.action for [step] in read_log(write(tmp_path, alone))] == ["b", "c"]
+
+
+def test_what_a_row_says_of_its_place_is_understood_or_left_out(tmp_path: Path) -> None:
+    for no, yes in (("no", "yes"), ("F", "T"), (" false ", "TRUE"), ("0", "1.0"), (0, 1)):
+        path = write(tmp_path, [row("q=", "a", 0, done=no), row("q=a", "b", 1, done=yes), row("q", "c", 1)])
+        assert [len(episode) for episode in read_log(path)] == [2, 1]
+    for columns, words in (
+        ({"done": "nope"}, "expected true or false in column done, got 'nope'"),
+        ({"step": "first"}, "expected a finite number in column step, got 'first'"),
+        ({"next_state": 3}, "expected a text in column next_state, got 3"),
+        ({"finish_reason": ["length"]}, r"expected a text in column finish_reason, got \['length'\]"),
+    ):
+        with pytest.raises(DataError, match=words):
+            read_log(write(tmp_path, [row("q=", "a", 0, **columns)]))
+    empty = row("q=", "a", 0, done=float("nan"), next_state=None, step=None, finish_reason=float("nan"))
+    assert told(read_log(write(tmp_path, [empty]))) == [[(("new", "q="), "a", 0.0, True)]]
+
+
 @pytest.mark.parametrize(
     ("rows", "words"),
     [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +20,10 @@ STATE, ACTION, REWARD = ("state", "prompt", "observation"), ("action", "response
 """Names of the columns of a log; the first that a row has counts."""
 _SAVED = ("texts-after.jsonl", "texts-before.jsonl")  # of a run folder
 _SHOWN = 3
-_TRUTH = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False, "": False}
+_TRUTH = {
+    **dict.fromkeys(("true", "t", "yes", "y", "1", "1.0"), True),
+    **dict.fromkeys(("false", "f", "no", "n", "0", "0.0", ""), False),
+}
 
 
 class LoggedStep(NamedTuple):
@@ -51,10 +54,17 @@ class _Record(NamedTuple):
     state: str
     action: str
     reward: float
-    next_state: str | None
     step: float | None
-    done: bool | None
     reason: str | None
+
+
+class _Place(NamedTuple):
+    """What a row, which may be of no use, says about its place in an episode; what it does not say is ``None``."""
+
+    episode: str | None
+    state: str | None = None
+    next_state: str | None = None
+    done: bool | None = None
 
 
 def read_log(file: NameOrPath, find: Callable[[str], Example] | None = None) -> list[LoggedEpisode]:
@@ -81,14 +91,12 @@ def read_log(file: NameOrPath, find: Callable[[str], Example] | None = None) -> 
     path = _file_of(user_path(file))
     if not path.exists():
         raise FileNotFoundError(f"expected an existing file as a log, got {str(file)!r}; check the path")
-    rows: list[Row] = []
-    problems: list[Problem] = []
-    for row in read_file(path, str(file), named=(*STATE, *ACTION, *REWARD)):
-        match row:
-            case Row():
-                rows.append(Row(row.where, {name.lower(): value for name, value in row.values.items()}))
-            case Problem():
-                problems.append(row)
+    read = [
+        row if isinstance(row, Problem) else Row(row.where, {name.lower(): value for name, value in row.values.items()})
+        for row in read_file(path, str(file), named=(*STATE, *ACTION, *REWARD))
+    ]
+    rows = [row for row in read if isinstance(row, Row)]
+    problems = [row for row in read if isinstance(row, Problem)]
     if not rows:
         raise DataError(f"expected a log in {str(file)!r}, got no row that can be read{_first(problems)}")
     if "task_key" in rows[0].values:
@@ -97,7 +105,7 @@ def read_log(file: NameOrPath, find: Callable[[str], Example] | None = None) -> 
         problems += [episode for episode in found if isinstance(episode, Problem)]
     else:
         _require_columns(rows[0], str(file))
-        groups, unusable = _grouped(rows)
+        groups, unusable = _grouped(read)
         episodes, problems = [_episode(group) for group in groups], problems + unusable
     if not episodes:
         raise DataError(f"expected a log in {str(file)!r}, got no row that can be used{_first(problems)}")
@@ -150,21 +158,26 @@ def _record(row: Row) -> _Record | Problem:
     for names, text in zip((STATE, ACTION), texts, strict=True):
         if not isinstance(text, str) or not is_encodable(text):
             return Problem(row.where, "not a text", f"expected a text in column {names[0]}, got {text!r:.60}")
-    reward, step, done = _number(_cell(values, REWARD)), _number(values.get("step")), _truth(values.get("done"))
+    shown = _cell(values, REWARD)
+    reward = _number(shown)
     if reward is None:
-        shown = _cell(values, REWARD)
         return Problem(row.where, "no reward", f"expected a finite number in column {REWARD[0]}, got {shown!r:.60}")
-    next_state, reason = (values.get(name) for name in ("next_state", "finish_reason"))
-    return _Record(
-        row.where,
-        str(texts[0]),
-        str(texts[1]),
-        reward,
-        next_state if isinstance(next_state, str) else None,
-        step,
-        done,
-        reason if isinstance(reason, str) else None,
-    )
+    for name, read, kind in _ABOUT_PLACES:
+        if _is_said(values.get(name)) and read(values[name]) is None:
+            return Problem(row.where, f"no {name}", f"expected {kind} in column {name}, got {values[name]!r:.60}")
+    step, reason = _number(values.get("step")), _text(values.get("finish_reason"))
+    return _Record(row.where, str(texts[0]), str(texts[1]), reward, step, reason)
+
+
+def _place(row: Row | Problem, is_marked: bool) -> _Place:
+    """Return what a row says about its place; one that cannot be read may go on in the next, where rows say if so."""
+    if isinstance(row, Problem):
+        return _Place(None, done=False if is_marked else None)
+    values, done = row.values, _truth(row.values.get("done"))
+    if done is None and _is_said(values.get("done")):
+        done = False
+    state, next_state = _text(_cell(values, STATE)), _text(values.get("next_state"))
+    return _Place(_name(values.get("episode")), state, next_state, done)
 
 
 def _cell(values: Mapping[str, object], names: Sequence[str]) -> object:
@@ -181,29 +194,63 @@ def _number(value: object) -> float | None:
 
 
 def _truth(value: object) -> bool | None:
-    """Return a truth value, also one that a table holds as text; ``None`` where nothing is said."""
-    return value if isinstance(value, bool) else _TRUTH.get(str(value).lower()) if value is not None else None
+    """Return a truth value, also one that a table holds as text; ``None`` for anything else."""
+    return value if isinstance(value, bool) else _TRUTH.get(str(value).strip().lower()) if _is_said(value) else None
 
 
-def _grouped(rows: Iterable[Row]) -> tuple[list[list[_Record]], list[Problem]]:
-    """Divide rows into episodes, those in which a row cannot be used left out; returns the problems, too."""
-    groups: dict[object, list[_Record]] = {}
+def _text(value: object) -> str | None:
+    """Return a text; ``None`` for anything else."""
+    return value if isinstance(value, str) else None
+
+
+def _is_said(value: object) -> bool:
+    """Return whether a cell holds something; tables have NaN where it does not."""
+    return value is not None and value == value  # NaN alone is not equal to itself
+
+
+def _step(value: object) -> float | None:
+    return 0.0 if value == "" else _number(value)
+
+
+_ABOUT_PLACES: Sequence[tuple[str, Callable[[object], object], str]] = (
+    ("step", _step, "a finite number"),
+    ("done", _truth, "true or false"),
+    ("next_state", _text, "a text"),
+    ("finish_reason", _text, "a text"),
+)
+"""Columns that a row may have, with what reads them and what is expected there."""
+
+
+def _grouped(rows: Sequence[Row | Problem]) -> tuple[list[list[_Record]], list[Problem]]:
+    """Divide rows into episodes, those in which a row cannot be read or used left out; returns problems of use, too."""
+    is_marked = any(name in row.values for row in rows if isinstance(row, Row) for name in ("done", "next_state"))
+    keys = _keys([_place(row, is_marked) for row in rows])
+    groups: dict[int | str, list[_Record]] = {}
     problems: list[Problem] = []
-    broken: set[object] = set()
-    place, before = 0, None
-    for row in rows:
-        record, named = _record(row), _name(row.values.get("episode"))
+    broken: set[int | str] = set()
+    for at, (row, key) in enumerate(zip(rows, keys, strict=True)):
+        if isinstance(row, Problem):  # it may be of the episode with a name before it, or of that behind it
+            broken.update(near for near in keys[max(0, at - 1) : at + 2] if near == key or isinstance(near, str))
+            continue
+        record = _record(row)
         if isinstance(record, Problem):
             problems.append(record)
-            if named is not None or (before is not None and _is_open(before)):
-                broken.add(place if named is None else named)
-            before = None
-            continue
-        if named is None and not (before is not None and _goes_on(before, record)):
-            place += 1
-        groups.setdefault(place if named is None else named, []).append(record)
-        before = record if named is None else None
+            broken.add(key)
+        else:
+            groups.setdefault(key, []).append(record)
     return [sorted(group, key=_step_of) for key, group in groups.items() if key not in broken], problems
+
+
+def _keys(places: Sequence[_Place]) -> list[int | str]:
+    """Return the episode of every row: its name, or a number."""
+    keys: list[int | str] = []
+    number, before = 0, None
+    for place in places:
+        if place.episode is None and not (before is not None and _goes_on(before, place)):
+            number += 1
+        keys.append(number if place.episode is None else place.episode)
+        before = place if place.episode is None else None
+    return keys
 
 
 def _name(value: object) -> str | None:
@@ -215,14 +262,10 @@ def _step_of(record: _Record) -> float:
     return 0.0 if record.step is None else record.step
 
 
-def _is_open(record: _Record) -> bool:
-    """Return whether a row says that its episode does not end with it."""
-    return not record.done and (record.next_state is not None or record.done is False)
-
-
-def _goes_on(record: _Record, following: _Record) -> bool:
-    """Return whether a row goes on in the next one."""
-    return _is_open(record) and record.next_state in (None, following.state)
+def _goes_on(place: _Place, following: _Place) -> bool:
+    """Return whether a row goes on in the next one; of what is not known, it may."""
+    is_open = not place.done and (place.next_state is not None or place.done is False)
+    return is_open and (None in (place.next_state, following.state) or place.next_state == following.state)
 
 
 def _episode(records: Sequence[_Record]) -> LoggedEpisode:
