@@ -121,6 +121,7 @@ class SFT(OfflineAgent):
         limits={
             "learning_rate": (math.nextafter(0, 1), math.inf),
             **dict.fromkeys(("batch_size", "limit", "log_every", "lora_rank"), (1, math.inf)),
+            **dict.fromkeys(("warmup", "prompt_share"), (0.0, 1.0)),
         },
         defaults=RunDefaults(steps=500, eval_prompts=200, save_every=100, split="validation"),
     )

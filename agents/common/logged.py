@@ -19,7 +19,6 @@ from textgym.agents.common.offline import OfflineAgent
 from textgym.agents.common.vec_env import env_attribute
 from textgym.agents.facts import AgentFacts, RunDefaults
 from textgym.agents.options import refuse_unknown
-from textgym.checks import check_ranges
 from textgym.data.logs import LoggedEpisode, logged_turns, read_log
 from textgym.envs.scoring import score_last_turns
 from textgym.errors import CheckpointError, DataError
@@ -69,7 +68,7 @@ class LoggedAgent(OfflineAgent):
         limits={
             **dict.fromkeys(("learning_rate", "beta", "largest_weight"), (_ABOVE_0, math.inf)),
             **dict.fromkeys(("batch_size", "log_every", "texts", "lora_rank"), (1, math.inf)),
-            **dict.fromkeys(("gamma", "gae_lambda", "expectile", "target_rate"), (0.0, 1.0)),
+            **dict.fromkeys(("gamma", "gae_lambda", "expectile", "target_rate", "warmup"), (0.0, 1.0)),
         },
         defaults=RunDefaults(steps=500, save_every=100),
     )
@@ -102,8 +101,6 @@ class LoggedAgent(OfflineAgent):
             log_every=log_every,
             seed=seed,
         )
-        limits = {name: limits for name, limits in self.facts.limits.items() if name in self.settings}
-        check_ranges(vars(self), limits, counts=("batch_size", "log_every"))
         turns = [(len(turn.prompt), len(turn.response)) for episode in self.episodes for turn in episode]
         if turns:
             prompt, response = max(turns, key=lambda lengths: model.context_of(*lengths))
@@ -112,6 +109,10 @@ class LoggedAgent(OfflineAgent):
     def response_tokens(self) -> int:
         """Return the number of tokens of all turns of the log."""
         return sum(len(turn.response) for episode in self.episodes for turn in episode)
+
+    def size(self, rows: Sequence[int]) -> int:
+        """Losses on logs are means over the tokens that were written."""
+        return sum(len(turn.response) for row in rows for turn in self.episodes[row])
 
     # -------------------------------------------------------------------- making
     @classmethod

@@ -14,7 +14,8 @@ from stable_baselines3.common.callbacks import BaseCallback, ConvertCallback
 from torch import Tensor
 
 from textgym.agents.common.fine_tuning import FineTuningAgent
-from textgym.agents.facts import Processes
+from textgym.agents.facts import AgentFacts, Processes
+from textgym.checks import check_ranges
 from textgym.errors import DataError
 from textgym.models.stored_values import Check, number, positive
 from textgym.models.text_model import TextModel
@@ -51,6 +52,8 @@ class OfflineAgent(FineTuningAgent):
 
     Raises:
         ModelError: All weights are frozen.
+        TypeError: An option is no number, or not a whole one.
+        ValueError: An option, also one that a subclass has set before, is out of the range that :attr:`facts` says.
     """
 
     processes: ClassVar[Processes] = "data"
@@ -62,6 +65,7 @@ class OfflineAgent(FineTuningAgent):
     }
     wanted: ClassVar[str] = "data to learn from"
     """Description of the items, for messages."""
+    facts: ClassVar[AgentFacts] = AgentFacts()
 
     def __init__(
         self,
@@ -75,9 +79,11 @@ class OfflineAgent(FineTuningAgent):
         log_every: int,
         seed: int,
     ) -> None:
+        self.batch_size, self.warmup, self.log_every = batch_size, warmup, log_every
+        limits = {name: limits for name, limits in self.facts.limits.items() if name in self.settings}
+        check_ranges({"learning_rate": learning_rate, **vars(self)}, limits, counts=("batch_size", "log_every"))
         super().__init__(model, learning_rate=learning_rate, max_grad_norm=max_grad_norm, seed=seed)
         self.sizes = sizes
-        self.batch_size, self.warmup, self.log_every = batch_size, warmup, log_every
         self.begin(1)
 
     @abstractmethod
@@ -205,7 +211,7 @@ class OfflineAgent(FineTuningAgent):
         rng = np.random.default_rng(self.seed)
         times = []
         for _ in range(_TRIALS):
-            rows = rng.integers(len(self.sizes), size=self.batch_size).tolist()
+            rows = rng.integers(len(self.sizes), size=min(self.batch_size, len(self.sizes))).tolist()
             start = time.perf_counter()
             self.loss(rows, rng)[0].backward()
             times.append(time.perf_counter() - start)

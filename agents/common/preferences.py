@@ -27,7 +27,6 @@ from textgym.agents.common.offline import OfflineAgent
 from textgym.agents.common.vec_env import env_attribute
 from textgym.agents.facts import AgentFacts, RunDefaults
 from textgym.agents.options import refuse_unknown
-from textgym.checks import check_ranges
 from textgym.errors import CheckpointError, DataError, TextGymError
 from textgym.evaluation.sampling import Sampling
 from textgym.feedback.records.splitting import split_records
@@ -123,6 +122,7 @@ class FeedbackAgent(OfflineAgent, Generic[_Item]):
             **dict.fromkeys(("learning_rate", "beta"), (_ABOVE_0, math.inf)),
             **dict.fromkeys(("batch_size", "log_every", "labels", "lora_rank"), (1, math.inf)),
             "held_out": (0.0, 0.9),
+            "warmup": (0.0, 1.0),
         },
         defaults=RunDefaults(steps=200, save_every=100),
     )
@@ -146,9 +146,6 @@ class FeedbackAgent(OfflineAgent, Generic[_Item]):
         log_every: int = 10,
         seed: int = 0,
     ) -> None:
-        given = {"batch_size": batch_size, "learning_rate": learning_rate, "log_every": log_every, **vars(self)}
-        limits = {name: limits for name, limits in self.facts.limits.items() if name in self.settings}
-        check_ranges(given, limits, counts=("batch_size", "log_every"))
         self.items, self.held_out = list(items), list(held_out)
         self._references: tuple[Tensor, Tensor] | None = None  # (n, K) and (m, K)
         self._packed: dict[str, Tensor] | None = None

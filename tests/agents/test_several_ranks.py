@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,14 @@ import pytest
 import torch
 
 from textgym.agents import resolve_agent
+from textgym.agents.awr import AWR
 from textgym.agents.common.distributed import Communicator, using
 from textgym.agents.common.language_model_policy import Decision
 from textgym.agents.common.lock_step import in_lock_step
+from textgym.agents.common.logged_texts import LoggedTurn
 from textgym.agents.common.token_pairs import TokenPair
 from textgym.agents.facts import processes_of
+from textgym.agents.ilql import ILQL
 from textgym.agents.registry import AGENTS
 from textgym.agents.sft import SFT
 from textgym.errors import CheckpointError
@@ -216,6 +220,28 @@ def test_supervised_training_reads_the_same_batches_in_parts(batch_size: int) ->
         assert [row["timesteps"] for row in agent.history] == [row["timesteps"] for row in alone.history]
 
 
+@pytest.mark.parametrize("kind", [AWR, ILQL])
+@pytest.mark.parametrize("batch_size", [6, 1])
+def test_training_on_logs_reads_the_same_batches_in_parts(kind: type[AWR | ILQL], batch_size: int) -> None:
+    """Losses are means over tokens, of which texts of different lengths have different numbers."""
+
+    def train() -> AWR | ILQL:
+        episodes = [(LoggedTurn(pair.prompt, pair.response, at % 3 - 1.0),) for at, pair in enumerate(PAIRS)]
+        agent = kind(
+            load_language_model(build_network().double()), episodes, batch_size=batch_size, log_every=2, seed=3
+        )
+        for module in agent.modules().values():
+            module.double()
+        return agent.learn(5)
+
+    alone = train()
+    for agent in in_lock_step(SIZE, lambda ranks: train()):
+        for name, module in agent.modules().items():
+            for found, expected in zip(module.parameters(), alone.modules()[name].parameters(), strict=True):
+                torch.testing.assert_close(found, expected, atol=1e-9, rtol=0)
+        assert agent.losses == pytest.approx(alone.losses, abs=1e-9)
+
+
 def test_drawn_prompt_tokens_count_in_parts_too(tmp_path: Path) -> None:
     def work(ranks: Communicator) -> list[float]:
         agent = SFT(load_language_model(build_network()), PAIRS, batch_size=6, prompt_share=0.5, seed=3)
@@ -237,6 +263,15 @@ def test_every_own_agent_with_a_network_says_what_processes_do() -> None:
     assert {name for name in ON_POLICY if known[name] != "data"} == set()
     assert known["sft"] == "data"
     assert {known[name] for name in ("random", "greedy", "scripted", "human")} == {"none"}
+    page = (Path(__file__).parents[2] / "docs" / "several-processes.md").read_text()
+    rows = [line.split("|")[1:3] for line in page.splitlines() if line.startswith("| `")]
+    told = {name: what for names, what in rows for name in re.findall("`([a-z0-9_]+)`", names)}
+    without_networks = {"random", "greedy", "scripted", "human", "q_learning", "sarsa"}
+    assert AGENTS.keys() - told.keys() == without_networks
+    assert {name for name, what in told.items() if " nothing: " in what} == {
+        *(name for name in known.keys() - without_networks if known[name] == "none"),
+        "trpo",
+    }
 
 
 def test_one_rank_is_what_it_was(make: Any) -> None:

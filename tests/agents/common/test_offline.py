@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,8 +13,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from textgym.agents.awr import AWR
 from textgym.agents.common.offline import OfflineAgent, endless_batches, warmup_cosine
+from textgym.agents.dpo import DPO
 from textgym.agents.facts import Offline
+from textgym.agents.ilql import ILQL
+from textgym.agents.sft import SFT
 from textgym.errors import CheckpointError, DataError
 from textgym.models.causal_lm import CausalLM
 from textgym.models.stored_values import Check, StoredRecord, number
@@ -91,6 +97,24 @@ def test_what_it_learns_from_is_counted(make: Any) -> None:
     assert (agent.labels, agent.tokens_per_step()) == (5, 25 / 3)
     empty = type(agent)(agent.model)
     assert (empty.labels, empty.tokens_per_step()) == (0, 0.0)
+
+
+def test_options_out_of_range_are_refused(make_network: Any) -> None:
+    model = CausalLM(make_network())
+    for kind, option, value in itertools.chain(
+        itertools.product((SFT, DPO, AWR, ILQL), ("warmup",), (1.5, -0.1, math.nan)),
+        ((SFT, "prompt_share", 1.1), (SFT, "learning_rate", 0.0), (AWR, "gamma", 2.0), (DPO, "batch_size", 0)),
+    ):
+        with pytest.raises(ValueError, match=f"expected {option}"):
+            kind(model, **{option: value})
+
+
+def test_a_large_batch_costs_no_more_than_the_data(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent, read = make(batch_size=1_000_000), []
+    loss = agent.loss
+    monkeypatch.setattr(agent, "loss", lambda rows, rng: (read.append(len(rows)), loss(rows, rng))[1])
+    assert agent.seconds_per_step() > 0
+    assert set(read) == {len(DATA)}
 
 
 @pytest.mark.parametrize("made", [1, 4, 5])
