@@ -200,3 +200,23 @@ def test_a_class_named_in_a_run_needs_consent(tmp_path: Path, monkeypatch: pytes
     succeed("train --resume r --agent own_agents:Own")
     assert "1.000" in succeed("evaluate --model r --agent own_agents:Own --reward rouge --prompts 2 --out e")
     assert "1.000" in succeed("evaluate --model r/agent --agent own_agents:Own --reward rouge --prompts 2 --out f")
+
+
+def test_what_an_own_agent_gets_wrong_is_said_as_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    modules = tmp_path / "modules"
+    modules.mkdir()
+    (modules / "bad_agents.py").write_text(
+        "from textgym.agents.fixed import Scripted\n\n\n"
+        "class Short(Scripted):\n    def act(self, *_, **__):\n        return ['abc']\n\n\n"
+        "class Worded(Scripted):\n    grain = 'word'\n"
+    )
+    monkeypatch.syspath_prepend(str(modules))
+    told = {
+        "Short": "Error: expected 3 actions, got 1 from Short.act; return one for every observation",
+        "Worded": "Error: expected the attribute grain of the agent Worded to be 'token' or 'episode', got 'word'",
+    }
+    for name, error in told.items():
+        for command in ("train TextSpell-v0 --eval-prompts 3", "evaluate TextSpell-v0 --prompts 3"):
+            shown = run(f"{command} --agent bad_agents:{name}")
+            assert shown.exit_code == 2
+            assert error in " ".join(shown.stderr.split())
