@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, runtime_checkable
 
-from textgym.types import Agent, Grain, Split, Task
+from textgym.envs.acting import grain_of
+from textgym.types import Agent, Split, Task
 from textgym.values import attribute_of
 
 if TYPE_CHECKING:
@@ -79,11 +80,6 @@ batches; ``"agents"``: they train one agent each, out of a group; ``"none"``: th
 def processes_of(agent: type[object]) -> Processes:
     """Return what several processes do with a class of agents, which has it as an attribute; most can do nothing."""
     return cast("Processes", attribute_of(agent, "processes") or "none")
-
-
-def grain_of(agent: type[Agent]) -> Grain:
-    """Return the grain of a class of agents, which it has as an attribute."""
-    return cast("Grain", agent.grain)
 
 
 def unit_of(agent: type[Agent]) -> str:

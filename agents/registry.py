@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Mapping
 from typing import cast
 
+from textgym.envs.acting import grain_of
 from textgym.errors import MissingExtraError, suggested
 from textgym.naming import argument
 from textgym.security.consent import check_names, load_attribute, load_named, names_module
@@ -60,6 +61,7 @@ def resolve_agent(name: str, *, from_file: bool = False) -> type[Agent]:
         ConsentError: It is ``"module:Class"`` from a file, and the user has not repeated it.
         ValueError: There is no such agent.
         TypeError: The class lacks a method of an agent.
+        AgentError: It has no grain, or one that does not exist.
     """
     if name in AGENTS:
         agent = load_attribute(AGENTS[name])
@@ -81,7 +83,9 @@ def resolve_agent(name: str, *, from_file: bool = False) -> type[Agent]:
             f"expected an agent class with {', '.join(wanted)} in {name!r}, got a class without {', '.join(lacking)}; "
             f"see textgym.types.{'Trainable' if len(wanted) > len(_METHODS) else 'Agent'}"
         )
-    return cast("type[Agent]", agent)
+    found = cast("type[Agent]", agent)
+    grain_of(found)
+    return found
 
 
 def installed_agents() -> list[str]:

@@ -10,8 +10,8 @@ import gymnasium as gym
 import pytest
 
 from textgym.agents import AGENTS, agent_options, make_vec_env, resolve_agent
-from textgym.agents.facts import grain_of
 from textgym.agents.registry import can_learn, installed_agents
+from textgym.envs.acting import grain_of
 from textgym.types import Trainable
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"

@@ -33,6 +33,28 @@ def test_a_run_without_the_wanted_model(tmp_path: Path, command: str, kind: Kind
         resolve_folder(run.path, kind=kind)
 
 
+@pytest.mark.parametrize("named", [".", "agent", "agent/"])
+def test_a_run_that_holds_an_agent_and_no_language_model(named: str, tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path / "run", "train", {"model": "tiny"})
+    (run.agent / "model").mkdir(parents=True)
+    (run.agent / "model" / "config.json").write_text(json.dumps({"model_type": "gpt2"}))  # its weights lie elsewhere
+    with pytest.raises(CheckpointError) as caught:
+        resolve_folder(run.path / named)
+    assert str(caught.value) == (
+        f"expected a run with a language model, got {str(run.path)!r}, a run of `textgym train`, which holds an agent "
+        f"and no language model of its own; evaluate or play it with --agent {run.path}, or give a run that holds a "
+        "model"
+    )
+    with pytest.raises(CheckpointError, match="makes none; give a run of `textgym reward fit`"):
+        resolve_folder(run.path / named, kind="reward")
+
+
+def test_a_folder_called_agent_that_is_of_no_run(tmp_path: Path) -> None:
+    (tmp_path / "agent").mkdir()
+    (tmp_path / "agent" / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
+    assert resolve_folder(tmp_path / "agent") == tmp_path / "agent"
+
+
 def test_a_run_with_the_wanted_model_and_a_model_folder(tmp_path: Path) -> None:
     run = RunFolder.create(tmp_path / "run", "train", {})
     run.model.mkdir()

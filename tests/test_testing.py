@@ -32,6 +32,23 @@ def nan_for_empty(prompts: Sequence[str], responses: Sequence[str], examples: Se
     return [1.0 if text else float("nan") for text in responses]
 
 
+class Worded:
+    """An agent of a grain that does not exist."""
+
+    grain = "word"
+
+    def act(self, observations: Any, *, greedy: bool = False, generator: Any = None) -> Any:
+        raise AssertionError("there is no environment for it")
+
+    def save(self, folder: Path) -> None: ...
+
+    @classmethod
+    def create(cls, env: Any, model: Any = None, **_: Any) -> Worded:
+        raise AssertionError("there is no environment for it")
+
+    load = create
+
+
 class Writer:
     """An agent that repeats one token or text, or one that breaks a rule."""
 
@@ -186,3 +203,21 @@ def test_agents(env_ids: tuple[str, str], tokenizer_folder: Path) -> None:
         check_agent(Writer("A text."), env)
     with pytest.raises(TypeError, match="expected the id of an environment to make 'random' for"):
         check_agent("random", env)
+
+
+@pytest.mark.parametrize("agent", [Worded(), f"{__name__}:Worded"])
+def test_an_agent_of_no_grain_is_told_which_there_are(agent: Any, env_ids: tuple[str, str]) -> None:
+    told = "expected the attribute grain of the agent Worded to be 'token' or 'episode', got 'word'; set it"
+    for env_id in env_ids:
+        with pytest.raises(ConformanceError, match=f"^{told}"):
+            check_agent(agent, env_id)
+
+
+def test_one_text_is_not_taken_for_its_letters(env_ids: tuple[str, str]) -> None:
+    class Single(Writer):
+        def act(self, observations: Any, *, greedy: bool = False, generator: Any = None) -> Any:
+            return "four"
+
+    told = r"expected 4 actions in a list or an array, got 'four' from Single\.act; return one for every observation"
+    with pytest.raises(ConformanceError, match=told):
+        check_agent(Single("four"), env_ids[1])

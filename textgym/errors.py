@@ -26,6 +26,10 @@ class RewardError(TextGymError, ValueError):
     """A reward returned something that is not one finite number per text."""
 
 
+class AgentError(TextGymError, ValueError):
+    """An agent has no grain that exists, or returned something that is not one action per observation."""
+
+
 class TokenizerMismatchError(TextGymError, ValueError):
     """A policy and an environment do not share one tokenizer."""
 

@@ -21,6 +21,8 @@ SHIPPED = tuple(sorted(folder.name for folder in _ASSETS.iterdir() if (folder / 
 _MARKERS = ("config.json", "tokenizer.json", "tokenizer_config.json", "reward_model.json", "adapter_config.json")
 _MAKERS: Mapping[Kind, Sequence[str]] = {"model": ("sft", "train", "demo"), "reward": ("reward fit", "demo")}
 ADAPTER_CONFIG = "adapter_config.json"
+AGENT = "agent"
+"""Name of the folder in that of a run where an agent is saved that has no language model of its own."""
 _TEXTS = (".json", ".jinja", ".txt", ".model")
 _SAFE_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
 
@@ -117,6 +119,8 @@ def _shipped(name: str) -> Path:
 
 def _local(folder: Path, kind: Kind) -> Path:
     """Return ``folder`` itself, or the child that a run folder keeps its ``kind`` in."""
+    if folder.name == AGENT and (command := _command_of(folder.parent)) is not None:
+        raise CheckpointError(_without_model(folder.parent, kind, command))
     child = folder / kind
     if _has_model(child):
         _refuse_links(child)
@@ -171,6 +175,11 @@ def _without_model(folder: Path, kind: Kind, command: str) -> str:
     if command not in _MAKERS[kind]:
         makers = " or ".join(f"`textgym {maker}`" for maker in _MAKERS[kind])
         return f"{expected}, which makes none; give a run of {makers}"
+    if kind == "model" and (folder / AGENT).is_dir():
+        return (
+            f"{expected}, which holds an agent and no language model of its own; evaluate or play it with --agent "
+            f"{shlex.quote(str(folder))}, or give a run that holds a model"
+        )
     resumed_by = "train" if command == "demo" and kind == "model" else command
     if resumed_by != "demo" and (command != "demo" or any((folder / "checkpoints").glob("step-*"))):
         command_line = f"textgym {resumed_by} --resume {shlex.quote(str(folder))}"

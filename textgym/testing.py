@@ -6,7 +6,8 @@ import copy
 import json
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from gymnasium.utils.env_checker import data_equivalence
 
 from textgym.data import DataWarning
 from textgym.envs import EpisodeTextEnv, TokenTextEnv
+from textgym.envs.acting import actions_of, grain_of
 from textgym.envs.checks import (
     AWKWARD_TEXTS,
     TOLERANCE,
@@ -27,6 +29,7 @@ from textgym.envs.checks import (
 )
 from textgym.envs.limits import use_a_budget
 from textgym.envs.types import batched
+from textgym.errors import AgentError
 from textgym.rewards import resolve_reward, reward_name, score
 from textgym.security.consent import load_attribute
 from textgym.types import Agent, Example, Grain, NameOrPath, RewardFn, State, Trainable
@@ -117,8 +120,10 @@ def check_agent(
     Raises:
         ConformanceError: A promise is broken; the message says which.
     """
-    kind = load_attribute("textgym.agents:resolve_agent")(agent) if isinstance(agent, str) else type(agent)
-    if model is not None and kind.grain == "token":  # environments of whole texts know no tokens
+    with _contract():
+        kind = load_attribute("textgym.agents:resolve_agent")(agent) if isinstance(agent, str) else type(agent)
+        grain = grain_of(kind if isinstance(agent, str) else agent)
+    if model is not None and grain == "token":  # environments of whole texts know no tokens
         env_kwargs["model"] = model
     envs = _environments(env, _COPIES, env_kwargs)
     if not isinstance(agent, str):
@@ -126,7 +131,7 @@ def check_agent(
         return
     if not isinstance(env, str):
         raise TypeError(f"expected the id of an environment to make {agent!r} for, got a {type(env).__name__}")
-    vector = load_attribute("textgym.agents:make_vec_env") if kind.grain == "token" else gym.make_vec
+    vector = load_attribute("textgym.agents:make_vec_env") if grain == "token" else gym.make_vec
 
     def make_env() -> Any:
         return vector(env, _COPIES, **env_kwargs)
@@ -141,11 +146,21 @@ def check_agent(
             _check_learning(make, make_env, iterations)
 
 
+@contextmanager
+def _contract() -> Iterator[None]:
+    """Turn what is wrong with the grain or the actions of an agent into ``ConformanceError``."""
+    try:
+        yield
+    except AgentError as error:
+        raise ConformanceError(str(error)) from error
+
+
 def _environments(env: str | gym.Env[Any, Any], copies: int, env_kwargs: Mapping[str, Any]) -> list[gym.Env[Any, Any]]:
     """Return environments made of an id, or the one that was given."""
     return [gym.make(env, **env_kwargs) for _ in range(copies)] if isinstance(env, str) else [env]
 
 
+@_contract()
 def _check_acting(agent: Agent, envs: Sequence[gym.Env[Any, Any]]) -> None:
     """Actions are legal and repeatable, and the same once the agent is saved and loaded."""
     kind = EpisodeTextEnv if agent.grain == "episode" else TokenTextEnv
@@ -156,12 +171,11 @@ def _check_acting(agent: Agent, envs: Sequence[gym.Env[Any, Any]]) -> None:
     for _ in range(_ACTIONS):
         observations = batched(rows, agent.grain)
         before = copy.deepcopy(observations)
-        actions = list(agent.act(observations, greedy=True))
+        actions = actions_of(agent, observations, len(rows), greedy=True)
         require(data_equivalence(before, observations), "expected act() to leave the observation alone, got a change")
-        require(len(actions) == len(rows), f"expected {len(rows)} actions, got {len(actions)}")
         for env, action in zip(envs, actions, strict=True):
             require(action in env.action_space, f"expected an action in {env.action_space}, got {action!r:.80}")
-        drawn = [list(each.act(observations, generator=_generator())) for each in (agent, agent, again)]
+        drawn = [actions_of(each, observations, len(rows), generator=_generator()) for each in (agent, agent, again)]
         require(drawn[0] == drawn[1], "expected the same actions from generators of the same seed, got others")
         require(drawn[0] == drawn[2], "expected the agent to act the same once it is saved and loaded, got others")
         rows = [_play(env, action, agent.grain) for env, action in zip(envs, actions, strict=True)]

@@ -21,6 +21,7 @@ JsonObject = Mapping[str, Any]
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 Grain = Literal["token", "episode"]
+GRAINS: tuple[Grain, ...] = ("token", "episode")
 """What an action is: the next token, or a whole text."""
 DEFAULT_MODEL = "tiny"
 """The shipped model that is started from where nothing else is said."""

@@ -12,7 +12,7 @@ import pytest
 from textgym.agents.facts import AgentFacts
 from textgym.agents.options import Option, agent_options, argument_help, checked_options, present_names
 from textgym.agents.registry import installed_agents, resolve_agent
-from textgym.errors import ConsentError
+from textgym.errors import AgentError, ConsentError
 from textgym.security.consent import names_from
 
 if TYPE_CHECKING:
@@ -262,6 +262,17 @@ def test_unknown_agents_are_errors_that_say_what_to_do() -> None:
         resolve_agent(f"{__name__}:Halfway")
     with pytest.raises(TypeError, match="got a function"):
         resolve_agent(f"{__name__}:test_argument_help_of_a_class_without_a_section")
+
+
+def test_a_class_needs_a_grain_that_exists(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = f"{__name__}:Writer"
+    for grain in ("word", "", property(lambda self: "token")):
+        monkeypatch.setattr(Writer, "grain", grain)
+        with pytest.raises(AgentError, match=r"grain of the agent Writer to be 'token' or 'episode', got .*; set it"):
+            resolve_agent(own)
+    monkeypatch.delattr(Writer, "grain")
+    with pytest.raises(AgentError, match="to be 'token' or 'episode', got None; set it in the class"):
+        resolve_agent(own)
 
 
 def test_a_class_named_in_a_file_needs_consent(tmp_path: Path) -> None:

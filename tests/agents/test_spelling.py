@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from textgym.agents import AGENTS, make_vec_env, resolve_agent
-from textgym.agents.facts import facts_of, grain_of
+from textgym.agents.facts import facts_of
 from textgym.agents.registry import can_learn, installed_agents
+from textgym.envs.acting import grain_of
 from textgym.metrics import mean_interval
 
 

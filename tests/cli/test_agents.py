@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,31 @@ def test_the_agent_of_a_run_writes_the_tokens_of_its_run(data: str, foreign_fold
     assert summary["before"]["length"]["mean"] <= 4
 
 
+def test_the_folder_of_an_agent_stands_for_its_run() -> None:
+    """The one that `train` prints; what lies apart from a run, or deeper in it, is no agent that can be made."""
+    small = "--model letters --steps 8 --n-envs 4 --eval-prompts 2"
+    succeed(f"train TextSpell-v0 --agent decentralized_po {small} --out runs/r")  # with the files of a model
+    assert "Agent: runs/q/agent" in succeed(f"train TextSpell-v0 --agent q_learning {small} --out runs/q")
+    for name in ("runs/r", "runs/q"):
+        for out, agent in (("a", name), ("b", f"{name}/agent")):
+            succeed(f"evaluate --agent {agent} --prompts 2 --out {name}-{out}")
+        first, second = (json.loads(Path(f"{name}-{out}/summary.json").read_text())["before"] for out in "ab")
+        assert first == second
+        assert "-> " in succeed(f"play --agent {name}/agent")
+        assert "1. " in succeed(f"generate --agent {name}/agent --prompts 1 --n 2")
+        shutil.copytree(f"{name}/agent", f"copies/{Path(name).name}")
+        assert "got 'copies/" in (error := run(f"evaluate --agent copies/{Path(name).name}").stderr)
+        assert "which has no config.json of a run; give the run folder that it is of" in error
+        (checkpoint,) = Path(name, "checkpoints").iterdir()
+        assert f"a part of the run '{name}'; give --agent {name}" in run(f"evaluate --agent {checkpoint}").stderr
+    error = run("evaluate --agent runs").stderr
+    assert "got 'runs', which holds runs; name one of them: runs/" in error
+    for command in ("evaluate --model runs/r", "train TextSpell-v0 --agent ppo --model runs/r"):
+        assert "which holds an agent and no language model of its own; evaluate or play it with --agent " in " ".join(
+            run(command).stderr.split()
+        )
+
+
 def test_a_name_is_that_of_the_agent_also_beside_a_run_called_so(lm: str) -> None:
     """The run `scripted` left a model, whose start model a comparison of the agent `scripted` is none of."""
     small = f"--reward rouge {SMALL} --eval-prompts 2"
@@ -173,3 +199,24 @@ def test_a_class_named_in_a_run_needs_consent(tmp_path: Path, monkeypatch: pytes
         assert "expected settings that name no Python module to import, got agent 'own_agents:Own'" in shown.stderr
     succeed("train --resume r --agent own_agents:Own")
     assert "1.000" in succeed("evaluate --model r --agent own_agents:Own --reward rouge --prompts 2 --out e")
+    assert "1.000" in succeed("evaluate --model r/agent --agent own_agents:Own --reward rouge --prompts 2 --out f")
+
+
+def test_what_an_own_agent_gets_wrong_is_said_as_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    modules = tmp_path / "modules"
+    modules.mkdir()
+    (modules / "bad_agents.py").write_text(
+        "from textgym.agents.fixed import Scripted\n\n\n"
+        "class Short(Scripted):\n    def act(self, *_, **__):\n        return ['abc']\n\n\n"
+        "class Worded(Scripted):\n    grain = 'word'\n"
+    )
+    monkeypatch.syspath_prepend(str(modules))
+    told = {
+        "Short": "Error: expected 3 actions, got 1 from Short.act; return one for every observation",
+        "Worded": "Error: expected the attribute grain of the agent Worded to be 'token' or 'episode', got 'word'",
+    }
+    for name, error in told.items():
+        for command in ("train TextSpell-v0 --eval-prompts 3", "evaluate TextSpell-v0 --prompts 3"):
+            shown = run(f"{command} --agent bad_agents:{name}")
+            assert shown.exit_code == 2
+            assert error in " ".join(shown.stderr.split())

@@ -10,6 +10,7 @@ import pytest
 
 from textgym.agents import resolve_agent
 from textgym.data.dataset import prompt_digest, split_of
+from textgym.errors import AgentError
 from textgym.evaluation import EvaluationSet, evaluate, make_evaluation_set
 from textgym.models.loading import load_language_model
 from textgym.tasks import Summarization
@@ -78,3 +79,47 @@ def test_random_agents_draw_from_the_seed_of_the_evaluation(lm: str) -> None:
         return evaluate(agent, questions, tokenizer=lm).texts
 
     assert texts(0) == texts(0) != texts(1)
+
+
+class Own:
+    """Answers several prompts with what it is told to, right or wrong."""
+
+    grain: Any = "episode"
+
+    def __init__(self, actions: Any) -> None:
+        self.actions = actions
+
+    def act(self, observations: Any, **_: Any) -> Any:
+        return self.actions
+
+
+def test_arrays_and_tuples_are_sequences_of_actions(questions: EvaluationSet) -> None:
+    texts = ["a", "b", "c", "d", "e"]
+    for actions in (texts, tuple(texts), np.array(texts, dtype=object), iter(texts)):
+        assert evaluate(Own(actions), questions).texts == texts  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("actions", "got"),
+    [
+        (["a"], "expected 5 actions, got 1 from Own.act"),
+        ([], "expected 5 actions, got 0 from Own.act"),
+        (["a"] * 6, "expected 5 actions, got 6 from Own.act"),
+        (None, "expected 5 actions in a list or an array, got None from Own.act"),
+        (np.array(3), r"expected 5 actions in a list or an array, got array\(3\) from Own.act"),
+        ("five!", "expected 5 actions in a list or an array, got 'five!' from Own.act"),
+        (dict.fromkeys("abcde", 1), "expected 5 actions in a list or an array, got {'a': 1"),
+    ],
+)
+def test_another_number_of_actions_is_the_agents_fault(actions: Any, got: str, questions: EvaluationSet) -> None:
+    with pytest.raises(AgentError, match=f"^{got}.*; return one for every observation, in their order$"):
+        evaluate(Own(actions), questions)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("grain", ["word", None, 3])
+def test_a_grain_that_does_not_exist_is_an_error(grain: Any, questions: EvaluationSet) -> None:
+    agent: Any = Own(["a"] * 5)
+    agent.grain = grain
+    told = f"expected the attribute grain of the agent Own to be 'token' or 'episode', got {grain!r}; set it"
+    with pytest.raises(AgentError, match=told):
+        evaluate(agent, questions)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from textgym import console
+from textgym.envs.acting import actions_of, grain_of
 from textgym.envs.episode_text import EpisodeTextEnv
 from textgym.envs.token_text import TokenTextEnv
 from textgym.envs.types import Observation, batched
@@ -53,6 +54,9 @@ def act_episodes(
 
     Returns:
         ``n`` episodes, and numbers about them, each (n,): at the token grain ``"length"``, tokens of the agent.
+
+    Raises:
+        AgentError: The agent has no grain that exists, or returns another number of actions than of observations.
     """
     require_own_temperature(sampling.temperature)
     episodes: list[Episode] = []
@@ -72,7 +76,7 @@ def act_episodes(
             episodes += [env.episode for env in envs[: len(part)]]
             if ticker is not None:
                 ticker.advance(len(part))
-    return episodes, {"length": np.array(lengths, dtype=np.float64)} if agent.grain == "token" else {}
+    return episodes, {"length": np.array(lengths, dtype=np.float64)} if grain_of(agent) == "token" else {}
 
 
 def _make_env(agent: Agent, task: Task, sampling: Sampling, tokenizer: str | None) -> TextEnv:
@@ -81,7 +85,7 @@ def _make_env(agent: Agent, task: Task, sampling: Sampling, tokenizer: str | Non
     def made(**_: object) -> Task:
         return task
 
-    if agent.grain == "episode":
+    if grain_of(agent) == "episode":
         return EpisodeTextEnv(made, split=task.dataset.split, reward=_no_reward)
     return TokenTextEnv(
         made,
@@ -107,8 +111,8 @@ def _act(
     """Step the environments that have observations to the end of their episodes; returns the steps of each."""
     left, steps = list(range(len(observations))), [0] * len(observations)
     while left:
-        batch = batched([observations[row] for row in left], agent.grain)
-        actions = agent.act(batch, greedy=greedy, generator=generator)
+        batch = batched([observations[row] for row in left], grain_of(agent))
+        actions = actions_of(agent, batch, len(left), greedy=greedy, generator=generator)
         ended = set()
         for row, action in zip(left, actions, strict=True):
             steps[row] += 1

@@ -188,6 +188,11 @@ def read_checkpoint(folder: Path, kind: str) -> tuple[dict[str, Tensor], StoredR
     return tensors, record
 
 
+def is_checkpoint(folder: Path) -> bool:
+    """Return whether a folder is a checkpoint, whole or not, and no model that can be loaded by itself."""
+    return (folder / _MANIFEST).is_file()
+
+
 def _verify_files(folder: Path) -> StoredRecord:
     """Compare every file with the manifest, and return the record."""
     restore(folder)

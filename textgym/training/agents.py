@@ -17,14 +17,16 @@ from textgym.errors import CheckpointError
 from textgym.evaluation.core import DEFAULT, EvaluationSet, make_evaluation_set, text_model_of
 from textgym.evaluation.loading import load_model
 from textgym.files.disk import replacing_folder
-from textgym.files.paths import user_path
-from textgym.hub import resolve_folder
+from textgym.files.paths import folders_in, user_path
+from textgym.hub import AGENT, resolve_folder
 from textgym.models.card import write_card
+from textgym.models.checkpoint import is_checkpoint
 from textgym.models.device import pick_device
 from textgym.models.prompt_format import format_of_model, write_format
 from textgym.models.text_model import TextModel
 from textgym.naming import argument
 from textgym.security.consent import names_from, names_module
+from textgym.training.from_run import run_of
 from textgym.training.run_folder import RunFolder, value_of
 from textgym.training.setup import make_actor
 from textgym.training.train_settings import TrainSettings, train_settings
@@ -81,10 +83,10 @@ class FoundAgent:
 
 
 def find_agent(wanted: ActorSettings) -> FoundAgent:
-    """Find the agent of a run folder, a new one by name, or a language model.
+    """Find the agent of a run folder, or of the ``agent/`` in it, a new one by name, or a language model.
 
     Raises:
-        CheckpointError: The folder holds no agent.
+        CheckpointError: The folder holds no agent, or is part of a run that has to be given whole.
         ConsentError: A file in the folder names a class, which the user has not.
         ValueError: There is no such agent.
     """
@@ -92,9 +94,10 @@ def find_agent(wanted: ActorSettings) -> FoundAgent:
     if name is None:
         return _language_model(wanted, model)
     if not is_agent_name(name):
-        run = RunFolder(name)
+        run = _run_around(name)
+        _refuse_parts(run, name)
         return _language_model(wanted, name) if run.model.is_dir() else _agent_of_run(wanted, run)
-    run = RunFolder(model)
+    run = _run_around(model)
     if names_module(name) and run.path.joinpath("config.json").is_file() and not run.model.is_dir():
         return _agent_of_run(wanted, run, [name])
     settings = train_settings(wanted.choice, name, model=model, options=wanted.agent_options, **_overrides(wanted))
@@ -110,6 +113,26 @@ def options_for(agent: str, options: Mapping[str, OptionValue]) -> dict[str, Opt
     """Return those of some options that an agent has, called by the name of its class; none for a run folder."""
     known = agent_options(resolve_agent(agent)) if options and is_agent_name(agent) else []
     return {option.name: options[option.name] for option in known if option.name in options}
+
+
+def _run_around(name: str) -> RunFolder:
+    """Return the run that a folder is, or whose model or agent it holds, and else the folder as it is."""
+    return run_of(name) or RunFolder(name)
+
+
+def _refuse_parts(run: RunFolder, name: str) -> None:
+    """Raise for a folder that is no run, as a checkpoint or a copied agent: a run's settings say what to make of it."""
+    if (run.path / "config.json").is_file() or (run.model.is_dir() and not is_checkpoint(run.path)):
+        return
+    around = next((found.shown for each in run.path.parents if (found := run_of(str(each))) is not None), None)
+    runs = folders_in(user_path(name), lambda each: run_of(str(each)) is not None)
+    if around is not None:
+        what = f"a part of the run {around!r}; give {argument('agent', around)}"
+    elif runs:
+        what = f"which holds runs; name one of them: {runs}"
+    else:
+        what = "which has no config.json of a run; give the run folder that it is of"
+    raise CheckpointError(f"expected a run folder, or {AGENT}/ in one, got {name!r}, {what}")
 
 
 def _language_model(wanted: ActorSettings, name: str) -> FoundAgent:

@@ -12,6 +12,7 @@ from textgym import console
 from textgym.envs.choice import EnvChoice, UnknownEnvError
 from textgym.errors import CheckpointError, ConsentError, DataError, TextGymError
 from textgym.files.paths import absolute_if_exists, user_path
+from textgym.hub import AGENT
 from textgym.models.probing.noise import random_states_kept
 from textgym.models.prompt_format import PromptFormat, format_of_model
 from textgym.models.stored_values import Check, mapped, one_of, positive, text
@@ -237,9 +238,9 @@ def _has_chat_template(model: str) -> bool:
 
 
 def run_of(model: str) -> RunFolder | None:
-    """Return the run that a name means: its folder, or the folder of its model; ``None`` if it is none."""
+    """Return the run that a name means: its folder, or that of its model or agent; ``None`` if it is none."""
     path = user_path(model)
-    for folder in (path, path.parent) if path.name in ("model", "agent") else (path,):
+    for folder in (path, path.parent) if path.name in ("model", AGENT) else (path,):
         run = RunFolder(folder)
         if (folder / "config.json").is_file() and _made_by_command(run):
             return run

@@ -18,6 +18,7 @@ from textgym.errors import CheckpointError, ConsentError, RunFolderError
 from textgym.files.disk import append_line, remove_leftovers, replace_text, unfinished_name
 from textgym.files.locks import LOCK, FolderLock
 from textgym.files.paths import folders_in, suggested_folder, user_path
+from textgym.hub import AGENT
 from textgym.naming import argument
 from textgym.security.escaping import markdown, markdown_cell
 from textgym.security.foreign import LARGEST_STATE, parse_json, read_json, read_text, refuse_links
@@ -56,7 +57,7 @@ class RunFolder:
         self.shown = str(self.path.relative_to(Path.cwd()) if self.path.is_relative_to(Path.cwd()) else self.path)
         self.checkpoints = self.path / "checkpoints"
         self.model = self.path / "model"
-        self.agent = self.path / "agent"
+        self.agent = self.path / AGENT
         self.reward = self.path / "reward"
         self.tensorboard = self.path / "tensorboard"
         self._lock: FolderLock | None = None

@@ -9,9 +9,10 @@ import gymnasium as gym
 
 from textgym.agents.common.distributed import current
 from textgym.agents.common.vec_env import env_attribute, make_vec_env
-from textgym.agents.facts import facts_of, grain_of, processes_of
+from textgym.agents.facts import facts_of, processes_of
 from textgym.agents.options import agent_options, checked_options
 from textgym.agents.registry import resolve_agent
+from textgym.envs.acting import grain_of
 from textgym.envs.arguments import without_remark_on_reward
 from textgym.envs.choice import id_of_grain, token_level_id, with_budgets
 from textgym.evaluation.core import EvaluationSet, make_evaluation_set, text_model_of

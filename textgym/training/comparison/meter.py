@@ -9,7 +9,8 @@ from typing import Any
 
 from stable_baselines3.common.vec_env import VecMonitor
 
-from textgym.agents.facts import Offline, facts_of, grain_of
+from textgym.agents.facts import Offline, facts_of
+from textgym.envs.acting import grain_of
 from textgym.evaluation.core import EvaluationSet, evaluate
 from textgym.models.probing.noise import random_states_kept
 from textgym.training.comparison.budget import NOTHING, Budget, Spent

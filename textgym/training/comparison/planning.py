@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeGuard
 
-from textgym.agents.facts import Offline, facts_of, grain_of
+from textgym.agents.facts import Offline, facts_of
+from textgym.envs.acting import grain_of
 from textgym.errors import TextGymError
 from textgym.naming import argument
 from textgym.training.comparison.budget import Budget, Spent

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from textgym import console
-from textgym.agents.facts import grain_of
 from textgym.agents.registry import can_learn
+from textgym.envs.acting import grain_of
 from textgym.envs.choice import describe_data, token_level_id
 from textgym.errors import CheckpointError, RunFolderError
 from textgym.evaluation.core import DEFAULT, make_evaluation_set
