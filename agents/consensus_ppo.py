@@ -227,12 +227,7 @@ class ConsensusPPO(KeepsHistory):
             ValueError: It is below 1, or the agents cannot share out the environments.
         """
         self._check_steps(total_timesteps, reset_num_timesteps)
-        if self.env is None or self.env.num_envs % self.agents:
-            copies = 0 if self.env is None else self.env.num_envs
-            raise ValueError(
-                f"expected {argument('n_envs')} to be a multiple of the {self.agents} agents, which share them, got "
-                f"{copies}; change it, or {argument('agents')}"
-            )
+        self.require_env()
         if reset_num_timesteps:
             self.num_timesteps = 0
         left = total_timesteps / self.agents
@@ -248,6 +243,19 @@ class ConsensusPPO(KeepsHistory):
             going_on = self._iterate(watcher)
         watcher.on_training_end()
         return self
+
+    def require_env(self) -> None:
+        """Check that each agent gets as many of the environments as any other.
+
+        Raises:
+            ValueError: They cannot be shared out so.
+        """
+        copies = 0 if self.env is None else self.env.num_envs
+        if copies == 0 or copies % self.agents:
+            raise ValueError(
+                f"expected {argument('n_envs')} to be a multiple of the {self.agents} agents, which share them, got "
+                f"{copies}; change it, or {argument('agents')}"
+            )
 
     def _iterate(self, watcher: BaseCallback) -> bool:
         """Let every agent collect a rollout and learn from it, and exchange; false if the callback ends training."""

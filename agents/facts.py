@@ -46,6 +46,8 @@ class AgentFacts:
         reference_option: Name of the option that gives the reference model of a KL penalty; ``""`` for none.
         labels_option: Name of the option of an agent that samples nothing which says from how many demonstrations,
             preferences or rated texts it learns at most; ``""`` for none.
+        data_option: Name of the option that gives such an agent its data, where it makes them itself without, which can
+            take as long as a training; ``""`` for none.
         policy: Another class whose constructor's arguments are options of the agent too; of an agent, also those that
             this says of its own.
         limits: The least and the largest value of options that are numbers, where these are not 0 and any.
@@ -59,6 +61,7 @@ class AgentFacts:
     not_options: Collection[str] = ()
     reference_option: str = ""
     labels_option: str = ""
+    data_option: str = ""
     policy: type[object] | None = None
     limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     check: Callable[[Mapping[str, Any]], object] | None = None
@@ -113,6 +116,19 @@ class Timed(Protocol):
 
     def seconds_per_step(self) -> float:
         """Return the seconds of a time step, from a short measurement of this machine; nothing else changes."""
+        ...
+
+
+@runtime_checkable
+class ChecksEnv(Protocol):
+    """A :class:`~textgym.types.Trainable` that learns in some environments only, although it acts in others too."""
+
+    def require_env(self) -> None:
+        """Check its environment before anything of a run is made.
+
+        Raises:
+            ValueError: It cannot learn there.
+        """
         ...
 
 

@@ -72,6 +72,14 @@ class GroupAgent(WholeTextAgent):
                 f"environments write responses to one prompt, got {copies}; change one of them"
             )
 
+    def require_env(self) -> None:
+        """Check that the environments are whole groups.
+
+        Raises:
+            ValueError: They are not.
+        """
+        self._require_groups(self.n_envs)
+
     @abstractmethod
     def group_advantages(self, scores: FloatArray) -> FloatArray:
         """Advantages (G, k) of the texts of ``G`` groups, given their scores (G, k)."""

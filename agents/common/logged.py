@@ -15,7 +15,7 @@ from torch import Tensor
 from textgym import console
 from textgym.agents.common.fine_tuning import load_start_model
 from textgym.agents.common.logged_texts import LoggedTurns, encode_log, pack_episodes, unpack_episodes
-from textgym.agents.common.offline import OfflineAgent
+from textgym.agents.common.offline import OfflineAgent, draw_some
 from textgym.agents.common.vec_env import env_attribute
 from textgym.agents.facts import AgentFacts, RunDefaults
 from textgym.agents.options import refuse_unknown
@@ -34,6 +34,7 @@ from textgym.rewards import reward_name
 from textgym.types import RewardFn, State, Task
 
 _ABOVE_0 = math.nextafter(0, 1)
+_TEXTS = 500  # that the start model writes, unless their number is given
 
 
 class LoggedAgent(OfflineAgent):
@@ -65,6 +66,7 @@ class LoggedAgent(OfflineAgent):
     facts: ClassVar[AgentFacts] = AgentFacts(
         samples=False,
         labels_option="texts",
+        data_option="log",
         limits={
             **dict.fromkeys(("learning_rate", "beta", "largest_weight"), (_ABOVE_0, math.inf)),
             **dict.fromkeys(("batch_size", "log_every", "texts", "lora_rank"), (1, math.inf)),
@@ -122,7 +124,7 @@ class LoggedAgent(OfflineAgent):
         model: str | Path | TextModel | None = None,
         *,
         log: str | Path | Sequence[LoggedEpisode] | None = None,
-        texts: int = 500,
+        texts: int | None = None,
         lora_rank: int | None = None,
         seed: int = 0,
         device: str = "auto",
@@ -136,7 +138,8 @@ class LoggedAgent(OfflineAgent):
             log: Log to learn from: a CSV, TSV, JSON Lines, JSON or Parquet file with the columns state, action and
                 reward, or a run folder with episodes. By default the start model writes texts, which the reward of the
                 environment scores.
-            texts: Number of these texts, where there is no log.
+            texts: Number of episodes of the log to learn from at most, drawn by the seed; by default all. Without a
+                log: texts that the start model writes, by default 500.
             lora_rank: Rank of LoRA adapters, which are trained instead of all weights (needs ``textgym[lora]``).
             seed: Order of the episodes, and first weights of what is trained beside the model.
             device: Where the model runs.
@@ -150,12 +153,12 @@ class LoggedAgent(OfflineAgent):
         loaded, task = load_start_model(env, model, device), env_attribute(env, "task")
         budgets = {name: env_attribute(env, name) for name in ("max_prompt_tokens", "max_new_tokens")}
         if log is None:
-            reward = env_attribute(env, "reward")
+            reward, count = env_attribute(env, "reward"), _TEXTS if texts is None else texts
             console.remark(
-                f"No {argument('log')}: the start model writes {texts:,} texts, which {reward_name(reward)!r} scores."
+                f"No {argument('log')}: the start model writes {count:,} texts, which {reward_name(reward)!r} scores."
             )
-            log = write_log(loaded, task, reward, texts, Sampling(seed=seed, **budgets))
-        agent = cls._of_log(loaded, log, task, budgets, lora_rank, seed, options)
+            log, texts = write_log(loaded, task, reward, count, Sampling(seed=seed, **budgets)), None
+        agent = cls._of_log(loaded, log, task, budgets, texts, lora_rank, seed, options)
         agent.env = env if isinstance(env, VecEnv) else None
         return agent
 
@@ -186,7 +189,7 @@ class LoggedAgent(OfflineAgent):
         """
         refuse_unknown(options, cls)
         loaded = load_language_model(model, device=pick_device(device))
-        return cls._of_log(loaded, log, None, {}, lora_rank, seed, options)
+        return cls._of_log(loaded, log, None, {}, None, lora_rank, seed, options)
 
     @classmethod
     def _of_log(
@@ -195,6 +198,7 @@ class LoggedAgent(OfflineAgent):
         log: str | Path | Sequence[LoggedEpisode],
         task: Task | None,
         budgets: Mapping[str, int],
+        texts: int | None,
         lora_rank: int | None,
         seed: int,
         options: Mapping[str, Any],
@@ -208,7 +212,7 @@ class LoggedAgent(OfflineAgent):
             )
         if lora_rank is not None:
             model.add_lora(lora_rank, seed=seed)
-        agent = cls(model, episodes, seed=seed, **options)
+        agent = cls(model, draw_some(episodes, texts, seed), seed=seed, **options)
         agent._log = str(log) if isinstance(log, str | Path) else None
         return agent
 

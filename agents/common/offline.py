@@ -7,7 +7,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar, Self, TypeVar
 
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback, ConvertCallback
@@ -20,6 +20,8 @@ from textgym.errors import DataError
 from textgym.models.stored_values import Check, number, positive
 from textgym.models.text_model import TextModel
 from textgym.text.batching import length_batches
+
+_Item = TypeVar("_Item")
 
 _TRIALS = 3
 _POOL = 64  # batches whose items are sorted by size together, so that little padding is computed
@@ -224,6 +226,20 @@ class OfflineAgent(FineTuningAgent):
         self.num_timesteps = len(self.losses)
         for _ in self.losses if self.sizes else ():  # the generator draws what it drew for the steps that were made
             self.redraw(next(self._batches), self._rng)
+
+
+def draw_some(items: Sequence[_Item], most: int | None, seed: int) -> list[_Item]:
+    """Draw items at random, in the order that they have; all of them where they are not more.
+
+    Args:
+        items: The items.
+        most: How many; ``None`` for all.
+        seed: Seed of the choice.
+    """
+    if most is None or len(items) <= most:
+        return list(items)
+    drawn = np.random.default_rng(seed).choice(len(items), most, replace=False)
+    return [items[place] for place in sorted(drawn.tolist())]
 
 
 def endless_batches(sizes: Sequence[int], batch_size: int, rng: np.random.Generator) -> Iterator[list[int]]:

@@ -23,7 +23,7 @@ from textgym.agents.common.feedback_ids import (
     unpack_ids,
 )
 from textgym.agents.common.fine_tuning import load_start_model
-from textgym.agents.common.offline import OfflineAgent
+from textgym.agents.common.offline import OfflineAgent, draw_some
 from textgym.agents.common.vec_env import env_attribute
 from textgym.agents.facts import AgentFacts, RunDefaults
 from textgym.agents.options import refuse_unknown
@@ -44,6 +44,7 @@ from textgym.types import State, Task
 _ABOVE_0 = math.nextafter(0, 1)
 _ROUNDING = 1e-4  # rewards that differ by less are equal
 _TOKENS_AT_ONCE = 8192
+_COMPARISONS = 500  # that the reward makes, unless their number is given
 
 _Item = TypeVar("_Item", bound=tuple[Any, ...])
 
@@ -118,6 +119,7 @@ class FeedbackAgent(OfflineAgent, Generic[_Item]):
     facts: ClassVar[AgentFacts] = AgentFacts(
         samples=False,
         labels_option="labels",
+        data_option="feedback",
         limits={
             **dict.fromkeys(("learning_rate", "beta"), (_ABOVE_0, math.inf)),
             **dict.fromkeys(("batch_size", "log_every", "labels", "lora_rank"), (1, math.inf)),
@@ -206,7 +208,7 @@ class FeedbackAgent(OfflineAgent, Generic[_Item]):
         model: str | Path | TextModel | None = None,
         *,
         feedback: str | Path | Sequence[Record] | None = None,
-        labels: int = 500,
+        labels: int | None = None,
         held_out: float = 0.1,
         lora_rank: int | None = None,
         seed: int = 0,
@@ -220,7 +222,8 @@ class FeedbackAgent(OfflineAgent, Generic[_Item]):
             model: Start model; ``None`` is the one whose tokenizer the environment uses.
             feedback: Feedback: a project of ``textgym feedback``, or a file of any shape; in Python records too. By
                 default the reward of the environment compares texts of the start model.
-            labels: Comparisons that the reward makes, where there is no feedback.
+            labels: Number of preferences, or of labelled texts, of the feedback to learn from at most, drawn by the
+                seed; by default all. Without feedback: comparisons that the reward makes, by default 500.
             held_out: Share of the prompts held out to measure accuracy on.
             lora_rank: Rank of LoRA adapters, which are trained instead of all weights (needs ``textgym[lora]``).
             seed: Order of the feedback, choice of what is held out, and first weights of adapters.
@@ -236,12 +239,12 @@ class FeedbackAgent(OfflineAgent, Generic[_Item]):
         budgets = env_attribute(env, "max_prompt_tokens"), env_attribute(env, "max_new_tokens")
         match feedback:
             case None:
-                reward = env_attribute(env, "reward")
+                reward, count = env_attribute(env, "reward"), _COMPARISONS if labels is None else labels
                 console.remark(
-                    f"No {argument('feedback')}: the reward {reward_name(reward)!r} compares {labels:,} pairs of texts."
+                    f"No {argument('feedback')}: the reward {reward_name(reward)!r} compares {count:,} pairs of texts."
                 )
                 records: Sequence[Record] = compared_by_reward(
-                    loaded, task, reward, labels, Sampling(*budgets, seed=seed)
+                    loaded, task, reward, count, Sampling(*budgets, seed=seed)
                 )
             case str() | Path():
                 records = read_feedback(feedback)
@@ -255,6 +258,8 @@ class FeedbackAgent(OfflineAgent, Generic[_Item]):
                 f"expected {cls.wanted}, got {len(inside)} records that tell no texts apart (ties, equal grades, or "
                 "texts too long for the model); collect other answers"
             )
+        if feedback is not None:
+            items = draw_some(items, labels, seed)
         if lora_rank is not None:
             loaded.add_lora(lora_rank, seed=seed)
         agent = cls(loaded, items, cls.encode(outside, encoder), seed=seed, **options)

@@ -241,6 +241,23 @@ def test_mistakes_leave_no_folder(settings: TrainSettings, missing: str) -> None
     assert not Path("run").exists()
 
 
+@pytest.mark.parametrize(
+    ("agent", "copies", "error"),
+    [
+        ("consensus_ppo", 6, "expected n_envs to be a multiple of the 4 agents, which share them, got 6; change it"),
+        ("consensus_ppo", 1, "expected n_envs to be a multiple of the 4 agents, which share them, got 1; change it"),
+        ("grpo", 6, "expected n_envs to be a multiple of group_size=4, .* got 6; change one"),
+        ("rloo", 1, "expected n_envs to be a multiple of group_size=4, .* got 1; change one"),
+    ],
+)
+def test_environments_that_do_not_suit_an_agent_leave_no_folder(agent: str, copies: int, error: str) -> None:
+    options = {"agents": 4} if agent == "consensus_ppo" else {"group_size": 4}
+    made = train_settings(EnvChoice("TextSpell-v0"), agent, options=options, n_envs=copies, out="run", device="cpu")
+    with pytest.raises(ValueError, match=error):
+        run_train(made)
+    assert not Path("run").exists()
+
+
 def test_a_run_is_gone_on_with_from_another_folder(
     settings: TrainSettings, data: str, lm: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

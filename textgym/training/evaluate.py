@@ -139,13 +139,22 @@ def run_without_training(
     return untrained.run
 
 
+def make_without_training(settings: TrainSettings) -> tuple[Agent, EvaluationSet]:
+    """Make an agent that has nothing to train, and its evaluation; nothing is written.
+
+    Raises:
+        TextGymError, TypeError, ValueError: The settings do not fit together.
+    """
+    of_one = replace(settings, n_envs=1)
+    env = make_env(of_one, settings.split)
+    return make_agent(of_one, env), make_run_evaluation(settings, env)
+
+
 def begin_without_training(
     settings: TrainSettings, run: RunFolder | None = None, *, accept_changed_data: bool = False
 ) -> Untrained:
     """Build agent and evaluation, and make the folder last; arguments and errors are those of a whole run."""
-    of_one = replace(settings, n_envs=1)
-    env = make_env(of_one, settings.split)
-    agent, eval_set = make_agent(of_one, env), make_run_evaluation(settings, env)
+    agent, eval_set = make_without_training(settings)
     splits = describe_splits((eval_set.task,))
     run = run or RunFolder.create(settings.out, "train", asdict(settings), _BEGINNINGS)
     check_data(run, splits, eval_set.task.dataset.name, accept_changed_data)

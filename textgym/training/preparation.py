@@ -6,11 +6,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from textgym import console
 from textgym.agents.common.distributed import current
 from textgym.agents.common.vec_env import env_attribute
-from textgym.agents.facts import AgentFacts, Sourced, Timed, facts_of, processes_of, unit_of
+from textgym.agents.facts import AgentFacts, ChecksEnv, Sourced, Timed, facts_of, processes_of, unit_of
 from textgym.agents.registry import resolve_agent
 from textgym.envs.choice import with_budgets
 from textgym.errors import CheckpointError, NoCheckpointError
@@ -80,6 +81,32 @@ class Training:
         return task
 
 
+class Parts(NamedTuple):
+    """The parts of a run that is not begun, as in :class:`Training`."""
+
+    env: object
+    agent: Trainable
+    eval_set: EvaluationSet
+    sheet: SampleSheet | None
+
+
+def make_parts(settings: TrainSettings) -> Parts:
+    """Make environment, agent, evaluation and sheet of a new run; nothing is written.
+
+    Raises:
+        TextGymError, TypeError, ValueError: The settings do not fit together.
+    """
+    env = make_env(settings)
+    # An agent that is given its texts encodes them when it is made, minutes for many: its reward comes first.
+    # Of an agent that samples, the order is that in which random numbers have always been drawn.
+    checked = None if facts_of(resolve_agent(settings.agent)).samples else make_run_evaluation(settings, env)
+    agent = trainable(make_agent(settings, env))
+    require_room(settings, agent, env)
+    if isinstance(agent, ChecksEnv):
+        agent.require_env()
+    return Parts(env, agent, checked or make_run_evaluation(settings, env), make_sheet(settings, agent))
+
+
 def begin(
     settings: TrainSettings, run: RunFolder | None, *, command: str = "train", accept_changed_data: bool = False
 ) -> Training:
@@ -94,12 +121,7 @@ def begin(
     """
     if run is not None:
         run.require_no_training()  # before models are loaded
-    env = make_env(settings)
-    # An agent that is given its texts encodes them when it is made, minutes for many: its reward comes first.
-    # Of an agent that samples, the order is that in which random numbers have always been drawn.
-    checked = None if facts_of(resolve_agent(settings.agent)).samples else make_run_evaluation(settings, env)
-    agent = trainable(make_agent(settings, env))
-    require_room(settings, agent, env)
+    env, agent, eval_set, sheet = make_parts(settings)
     model = text_model_of(agent)
     if model is not None:
         task = with_budgets(env_attribute(env, "task"), settings.max_prompt_tokens, settings.max_new_tokens)
@@ -107,7 +129,6 @@ def begin(
         if settings.max_new_tokens is None:
             say_other_budget(task, settings.model)
         say_cut_prompts(task, model.tokenizer)
-    eval_set, sheet = checked or make_run_evaluation(settings, env), make_sheet(settings, agent)
     steps = settings.steps if settings.minutes is None else _steps_in(settings.minutes, agent)
     # All that can fail for a mistake of the user's has been done: only now a folder is made.
     if run is None:

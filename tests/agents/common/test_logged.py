@@ -107,6 +107,13 @@ def test_a_log_is_enough(kind: Any, log_file: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_texts_limit_what_is_learned_from_a_log(kind: Any, log_file: Path) -> None:
+    whole, few = (kind.create(spelling(), "letters", log=log_file, device="cpu", texts=most) for most in (None, 5))
+    assert (whole.labels, few.labels) == (18, 5)
+    assert all(episode in whole.episodes for episode in few.episodes)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_saved_episodes_are_a_log(kind: Any, tmp_path: Path) -> None:
     env = spelling()
     key = env.get_attr("task")[0].dataset[0].key

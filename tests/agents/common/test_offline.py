@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from textgym.agents.awr import AWR
-from textgym.agents.common.offline import OfflineAgent, endless_batches, warmup_cosine
+from textgym.agents.common.offline import OfflineAgent, draw_some, endless_batches, warmup_cosine
 from textgym.agents.dpo import DPO
 from textgym.agents.facts import Offline
 from textgym.agents.ilql import ILQL
@@ -186,3 +186,10 @@ def test_the_rate_rises_then_falls_as_a_cosine() -> None:
     # half of the way down, (1 + cos(pi / 2)) / 2, is between steps 7 and 8 of 3 to 12
     assert shares[7] > 0.5 > shares[8]
     assert shares[12] == pytest.approx(0.0)
+
+
+def test_some_items_are_drawn_by_the_seed_in_their_order() -> None:
+    assert draw_some("abc", None, 0) == draw_some("abc", 3, 0) == draw_some("abc", 9, 0) == ["a", "b", "c"]
+    drawn = {tuple(draw_some("abc", 2, seed)) for seed in range(30)}
+    assert drawn == {("a", "b"), ("a", "c"), ("b", "c")}
+    assert draw_some(range(100), 20, 7) == draw_some(range(100), 20, 7) == sorted(draw_some(range(100), 20, 7))

@@ -219,6 +219,20 @@ def test_without_feedback_the_reward_compares(env: Any, model_folder: Path, leng
     assert all(reward(pair.chosen) > reward(pair.rejected) for pair in pairs)
 
 
+@pytest.mark.parametrize("name", ["dpo", "kto"])
+def test_labels_limit_what_is_learned_from_feedback(name: str, env: Any, model_folder: Path) -> None:
+    def made(**options: Any) -> Any:
+        return resolve_agent(name).create(env, str(model_folder), feedback=comparisons(env), seed=3, **options)
+
+    whole, few, enough = made(), made(labels=4), made(labels=10_000)
+    assert (few.labels, len(few.items)) == (4, 4)
+    assert whole.labels == enough.labels > 4
+    known = [item[:2] for item in whole.items]
+    assert all(item[:2] in known for item in few.items)
+    assert len(few.held_out) == len(whole.held_out)
+    assert made(labels=4).items == few.items
+
+
 def test_records_that_tell_nothing_apart_are_an_error(env: Any, model_folder: Path) -> None:
     ties = [Comparison(f"{row}", f"Ask {row}.", response_a="a", response_b="b", choice="tie") for row in range(4)]
     with pytest.raises(DataError, match="got 3 records that tell no texts apart"):

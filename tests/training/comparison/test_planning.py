@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ import pytest
 
 from tests.training.comparison.conftest import BANDIT
 from tests.training.comparison.test_meter import Speaks, Writes, row
+from textgym.envs.choice import EnvChoice
 from textgym.errors import TextGymError
-from textgym.training.comparison import Budget, ComparisonSettings
+from textgym.training.comparison import Budget, ComparisonSettings, comparison_settings
 from textgym.training.comparison.planning import Plan, Trial, plan_at_once, plan_runs
+from textgym.training.setup import make_agent, make_env
 
 Make = Callable[..., ComparisonSettings]
 
@@ -72,6 +75,34 @@ def test_an_offline_agent_reads_the_tokens_of_its_data(settings: Make) -> None:
     labels = plan_runs(settings("sft", budget="labels=10"), "sft", Path("trial"))
     assert labels == Plan(500, 10)  # the default of its steps
     assert not Path("trial").exists()
+
+
+@pytest.mark.parametrize(("agent", "option"), [("dpo", "feedback"), ("awr", "log")])
+def test_a_budget_of_labels_limits_the_data_of_a_file(agent: str, option: str) -> None:
+    """Of 64 preferences, or logged texts, 20 are learned from."""
+    rows = [
+        {
+            "prompt": f"{a}{b}{c}=",
+            "chosen": a + b + c,
+            "rejected": "ccc",
+            "state": a + b + c,
+            "action": "abc",
+            "reward": 1,
+        }
+        for a in "abde"
+        for b in "abde"
+        for c in "abde"
+    ]
+    columns = {"dpo": ("prompt", "chosen", "rejected"), "awr": ("state", "action", "reward")}[agent]
+    Path("data.jsonl").write_text("".join(json.dumps({name: row[name] for name in columns}) + "\n" for row in rows))
+    made = comparison_settings(
+        EnvChoice("TextSpell-v0"), [agent], [f"{agent}:{option}=data.jsonl"], budget="labels=20", n_envs=1
+    )
+    plan = plan_runs(made, agent, Path("trial"))
+    assert plan.limit == 20
+    own = made.of_run(agent, 0, Path("x"), plan.steps, plan.limit)
+    learner: Any = make_agent(own, make_env(own))
+    assert learner.labels == 20
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -71,6 +72,29 @@ def test_every_run_has_the_same_settings_but_for_agent_and_seed() -> None:
     assert (ppo.split, ppo.eval_prompts, ppo.n_envs) == (sft.split, sft.eval_prompts, sft.n_envs) == ("test", 7, 4)
     assert sft.options == {"limit": 12}  # an offline agent learns from as many texts
     assert made.of_run("sft", 3, Path("x"), steps=40, limit=2).options == {"limit": 2}
+
+
+@pytest.mark.parametrize(
+    ("agent", "option", "changes", "error"),
+    [
+        ("dpo", "labels=10", {"budget": "labels=20"}, 'option dpo:labels=10 or budget="labels=20", which sets it'),
+        ("awr", "texts=10", {"budget": "labels=20"}, 'option awr:texts=10 or budget="labels=20", which sets it'),
+        ("sft", "limit=30", {"budget": "labels=20"}, 'option sft:limit=30 or budget="labels=20", which sets it'),
+        (
+            "best_of_n",
+            "max-new-tokens=5",
+            {"max_new_tokens": 9},
+            "option best_of_n:max-new-tokens=5 or max_new_tokens=9, which sets it",
+        ),
+    ],
+)
+def test_an_option_is_not_overridden_in_silence(agent: str, option: str, changes: Any, error: str) -> None:
+    made = comparison_settings(SPELL, [agent], [f"{agent}:{option}"], **changes)
+    with pytest.raises(ValueError, match=f"expected {error} for all agents, got both; leave one of them out"):
+        made.of_run(agent, 0, Path("x"))
+    name, _, value = option.replace("-", "_").partition("=")
+    other = comparison_settings(SPELL, [agent], [f"{agent}:{option}"], budget="tokens=20")
+    assert other.of_run(agent, 0, Path("x")).options[name] == int(value)
 
 
 def test_settings_go_through_json_and_name_modules_only_with_consent() -> None:

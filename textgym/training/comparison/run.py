@@ -12,18 +12,16 @@ from typing import Any
 
 from textgym import console
 from textgym.agents.registry import can_learn
-from textgym.envs.acting import grain_of
-from textgym.envs.choice import describe_data, token_level_id
+from textgym.envs.choice import describe_data
 from textgym.errors import CheckpointError, RunFolderError
-from textgym.evaluation.core import DEFAULT, make_evaluation_set
 from textgym.files.disk import replace_text
 from textgym.files.locks import LOCK
-from textgym.hub import resolve_folder
 from textgym.models.device import release_memory
 from textgym.naming import argument
 from textgym.security.consent import load_attribute
 from textgym.text.plurals import counted
 from textgym.training.comparison.budget import Budget
+from textgym.training.comparison.checking import check_comparison
 from textgym.training.comparison.drawing import draw_curves
 from textgym.training.comparison.planning import Plan, plan_at_once
 from textgym.training.comparison.records import RunRecord, name_of_run, read_record
@@ -68,7 +66,7 @@ def run_comparison(settings: ComparisonSettings, *, worker: str = WORKER, apart:
         RunFailedError: A run ended with an error; everything before it is kept.
     """
     with signals_as_interrupts():
-        tasks = _check(settings)
+        tasks = check_comparison(settings, _begun(settings))
         with _folder_of(settings, tasks) as run:
             return _make_runs(run, settings, tasks, worker, apart)
 
@@ -90,7 +88,7 @@ def resume_comparison(
     """
     with resuming(str(path), COMMAND, consent, can_go_on=True) as run:
         settings = replace(ComparisonSettings.from_json(run.settings_of(COMMAND)), out=str(path))
-        tasks = _check(settings)
+        tasks = check_comparison(settings, settings.agents)
         check_resumed(run, tasks, False)
         return _make_runs(run, settings, tasks, worker, apart)
 
@@ -112,20 +110,12 @@ def read_comparison(path: str | Path) -> Comparison:
     return _comparison(run, {**shared, "splits": run.stored("splits", dict[str, object]())})
 
 
-def _check(settings: ComparisonSettings) -> list[Task]:
-    """Find mistakes before anything is begun, and return the task on every split that is used.
-
-    Raises:
-        TextGymError, ValueError: There is one.
-    """
-    for label in settings.agents:
-        if grain_of(settings.kind_of(label)) == "token":
-            token_level_id(settings.choice.env_id)
-        settings.of_run(label, settings.seed, Path(TRAINING))
-    resolve_folder(settings.model)
-    tasks = [settings.choice.make("train"), settings.choice.make(settings.split)]
-    make_evaluation_set(tasks[1], DEFAULT if settings.reward is None else settings.reward, 1)
-    return tasks
+def _begun(settings: ComparisonSettings) -> set[str]:
+    """Return the labels of agents whose first run is finished in the folder, if there is one."""
+    if settings.out is None:
+        return set()
+    records = RunFolder(settings.out).path / RUNS
+    return {label for label in settings.agents if (records / f"{name_of_run(label, settings.seed)}.jsonl").is_file()}
 
 
 @contextmanager

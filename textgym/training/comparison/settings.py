@@ -24,6 +24,7 @@ _LABEL = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
 _TRUTHS: Mapping[str, bool] = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _NONE = "none"
 _WORDS: Mapping[type, str] = {int: "a whole number", float: "a number", bool: "true or false"}
+_BUDGETS_OF_TEXTS = ("max_prompt_tokens", "max_new_tokens")
 OWN = ("agents", "options", "seeds", "device", "out")
 """Settings in which a comparison can grow; all others are the same for all of its runs."""
 
@@ -125,9 +126,13 @@ class ComparisonSettings:
             limit: Examples that an offline agent learns from, where labels are limited; ``None`` is as many as labels.
 
         Raises:
-            ValueError: The agent has no such option; or its labels are limited, and it has no option for that.
+            ValueError: The agent has no such option; or its labels are limited, and it has no option for that; or an
+                option gives what the comparison sets.
         """
         kind, budget, options = self.kind_of(label), self.allowed, dict(self.options.get(label, {}))
+        for name in _BUDGETS_OF_TEXTS:
+            if name in options and getattr(self, name) is not None:
+                raise _said_twice(label, name, options[name], argument(name, getattr(self, name)))
         is_offline = can_learn(kind) and not facts_of(kind).samples
         if budget.kind == "labels" and is_offline:
             name = facts_of(kind).labels_option
@@ -136,6 +141,8 @@ class ComparisonSettings:
                     f"expected an agent whose labels can be limited for a budget of labels, got {label!r}, whose facts "
                     "have no labels_option; choose another budget, or leave it out"
                 )
+            if name in options:
+                raise _said_twice(label, name, options[name], argument("budget", self.budget))
             options[name] = int(budget.amount) if limit is None else limit
         return train_settings(
             self.choice,
@@ -157,6 +164,14 @@ class ComparisonSettings:
     def kind_of(self, label: str) -> type[Agent]:
         """Return the class of an agent."""
         return resolve_agent(self.agents[label])
+
+
+def _said_twice(label: str, name: str, value: OptionValue, setting: str) -> ValueError:
+    option = f"{label}:{name.replace('_', '-')}={value}"
+    return ValueError(
+        f"expected {argument('option')} {option} or {setting}, which sets it for all agents, got both; leave one of "
+        "them out"
+    )
 
 
 def comparison_settings(
