@@ -59,7 +59,7 @@ class _Record(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """What a row, which may be of no use, says about its place in an episode; what it does not say is ``None``."""
+    """Place of a row, which may be of no use, in an episode; what it does not say is ``None``."""
 
     episode: str | None
     state: str | None = None
