@@ -30,7 +30,7 @@ POSITIONAL = {
     "feedback simulate": ["no.db"],
 }
 COMMAND = typer.main.get_command(cli.app)
-ANY_NUMBER = {"--position-bias", "--length-bias"}
+ANY_NUMBER = {"--position-bias", "--length-bias", "--initial-value"}
 """Options that may be below 0."""
 
 
